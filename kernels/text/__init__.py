@@ -1,0 +1,1 @@
+"""What is measured, found and cut in a page's bytes and text."""

@@ -1,0 +1,1 @@
+"""Everything that learns and what runs it; a plain program: python -m models COMMAND."""

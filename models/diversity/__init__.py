@@ -1,0 +1,1 @@
+"""Per-example gradients, G-Vendi and Prismatic selection."""

@@ -1,0 +1,1 @@
+"""Problems with verifiable answers, and the teachers that solve them."""

@@ -1,0 +1,1 @@
+"""Where shards of work run: one interface, submit a shard, get its committed record."""

@@ -1,0 +1,23 @@
+"""Fixtures that many rooms share: where the bundled and the larger shared data lie."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def bundled_crawl() -> Path:
+    """The crawl root that ships with the project: one folder a snapshot."""
+    return REPO / "tests" / "data" / "crawl"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Larger real data beside the checkout; tests that need it are skipped, with the reason, where it is absent."""
+    path = Path(os.environ.get("STEMMA_SHARED_DATA", REPO.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"shared data is absent at {path}: set STEMMA_SHARED_DATA to its folder to run this test")
+    return path
