@@ -17,8 +17,9 @@ def test_package_name_resolves_to_ours(name):
 
 
 def test_transformers_imports_beside_our_kernels():
-    import kernels
     from transformers import Qwen3Config
+
+    import kernels
 
     assert Qwen3Config(num_hidden_layers=1).num_hidden_layers == 1
     assert Path(kernels.__file__).resolve().parent == REPO / "kernels"
