@@ -1,0 +1,128 @@
+"""Every frozen configuration of the models room: the architecture, one recipe per stage, and the recipe of a whole run.
+
+A recipe is complete: nothing about a run is decided elsewhere. No torch here, so the control plane reads it cheaply.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; the message is one line and names the file or field (exit code 2)."""
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The `plain` architecture: Qwen3's layout, so that any checkpoint loads as Qwen3ForCausalLM."""
+
+    vocab_size: int  # rows of the embedding; equals the tokenizer's size
+    d_model: int  # width of the residual stream
+    n_layers: int
+    n_heads: int  # query heads
+    n_kv_heads: int  # key and value heads; divides n_heads
+    head_dim: int  # even; n_heads * head_dim need not equal d_model
+    d_ff: int  # inner width of the SwiGLU
+    max_seq_len: int  # tokens; positions beyond it are refused
+    rope_theta: float = 100_000.0  # base of the rotary frequencies
+    norm_eps: float = 1e-6
+    tie_embeddings: bool = False  # the output projection is the embedding
+
+    def __post_init__(self) -> None:
+        sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "max_seq_len")
+        for name in sizes:
+            if getattr(self, name) < 1:
+                raise InputError(f"TransformerConfig.{name} must be at least 1, got {getattr(self, name)}")
+        if self.n_heads % self.n_kv_heads:
+            raise InputError(f"n_kv_heads {self.n_kv_heads} does not divide n_heads {self.n_heads}")
+        if self.head_dim % 2:
+            raise InputError(f"head_dim must be even for rotary positions, got {self.head_dim}")
+
+    @property
+    def n_params(self) -> int:
+        """Parameters of the model; a tied embedding counts once."""
+        attention = self.d_model * self.head_dim * 2 * (self.n_heads + self.n_kv_heads) + 2 * self.head_dim
+        block = attention + 3 * self.d_model * self.d_ff + 2 * self.d_model
+        embeddings = self.vocab_size * self.d_model * (1 if self.tie_embeddings else 2)
+        return embeddings + self.n_layers * block + self.d_model
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, two-space indent."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "TransformerConfig":
+        """Inverse of `to_json`; an unknown or missing field raises InputError."""
+        return from_dict(cls, json.loads(text))
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """How a base model is trained on token shards."""
+
+    steps: int  # optimizer steps
+    batch_size: int  # sequences a step
+    seq_len: int  # tokens a sequence that are predicted; the model sees seq_len, the loader reads seq_len + 1
+    learning_rate: float  # peak, AdamW
+    warmup_steps: int  # linear from 0
+    schedule: Literal["cosine", "wsd"] = "wsd"
+    cooldown_fraction: float = 0.5  # wsd: last part of the steps, linear to final_lr_fraction
+    final_lr_fraction: float = 0.05  # of the peak, at the last step
+    weight_decay: float = 0.1  # on matrices of the blocks and the head; never on norms and embeddings
+    beta1: float = 0.9
+    beta2: float = 0.95
+    adam_eps: float = 1e-8
+    grad_clip: float = 1.0  # global L2 norm; 0 switches it off
+    z_loss: float = 1e-5  # weight of the squared log partition function
+    eval_every: int = 100  # steps between bits per byte on held-out documents
+    eval_max_tokens: int = 16_384  # held-out tokens used while training; the final figure uses all of them
+    sample_every: int = 100  # steps between text samples
+    sample_tokens: int = 48  # length of a text sample
+    checkpoint_every: int = 100  # steps between resumable states; the last two are kept
+    log_every: int = 10  # steps between lines of the training curve
+    device: Literal["cpu", "cuda", "auto"] = "cpu"  # cuda computes in bfloat16 under autocast
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One whole run, all stages; functions in models/recipes.py return it."""
+
+    name: str
+    seed: int  # of every draw in every stage
+    threads: int  # CPU threads of torch; part of the recipe because it decides the order of float sums
+    vocab_size: int  # asked of the tokenizer's training; a small corpus can yield fewer
+    heldout_fraction: float  # of near-duplicate clusters, never trained on
+    model: TransformerConfig  # vocab_size is replaced by the trained tokenizer's
+    pretrain: PretrainRecipe
+
+
+def from_dict(cls: type, value: dict[str, Any]) -> Any:
+    """A frozen dataclass from a dict, nested dataclasses included; unknown or missing fields raise InputError."""
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    if unknown := sorted(set(value) - set(fields)):
+        raise InputError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(fields)}")
+    required = {n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
+    if missing := sorted(required - set(value)):
+        raise InputError(f"{cls.__name__} misses {', '.join(missing)}")
+    made = {
+        name: from_dict(fields[name].type, item)  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(fields[name].type) and isinstance(item, dict)
+        else item
+        for name, item in value.items()
+    }
+    return cls(**made)
+
+
+def override(recipe: Any, changes: dict[str, Any]) -> Any:
+    """A copy of a frozen dataclass with some fields replaced; a nested dict changes a nested dataclass."""
+    merged = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    for name, item in changes.items():
+        if name not in merged:
+            raise InputError(f"{type(recipe).__name__} has no field {name}; it has {', '.join(merged)}")
+        current = merged[name]
+        if dataclasses.is_dataclass(current) and not isinstance(current, type) and isinstance(item, dict):
+            merged[name] = override(current, item)
+        else:
+            merged[name] = tuple(item) if isinstance(current, tuple) and isinstance(item, list) else item
+    return type(recipe)(**merged)

@@ -1,0 +1,155 @@
+"""Batched sampling from a Transformer: KV-cached, with a seed of its own for every row.
+
+A row's randomness is a function of (its seed, its position) alone, never of the batch it ran in, so any rollout can be
+drawn again by itself. Logits of one row differ between batch shapes by float rounding (about 1e-6), so a draw can
+differ only when its uniform number falls that close to a boundary between two tokens.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.config import InputError
+from models.nets.transformer import KVCache, Transformer
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What one row produced after its prompt."""
+
+    ids: list[int]  # sampled tokens; the last one is the stop token when `finished`
+    logprobs: list[float]  # natural log-probability of each sampled token, full softmax at the sampling temperature
+    finished: bool  # True: ended by a stop token; False: cut at max_new_tokens or the model's max_seq_len
+
+
+def uniforms(seeds: Sequence[int], positions: int) -> np.ndarray:
+    """Uniform numbers in [0, 1), (rows, positions) float64: entry (b, t) depends on seeds[b] and t alone.
+
+    Counter mode of the SplitMix64 finaliser (Steele, Lea, Flood 2014), applied to the seed and then to the counter;
+    the top 53 bits make the number.
+    """
+    rows = _mix(np.array([seed & 0xFFFFFFFFFFFFFFFF for seed in seeds], dtype=np.uint64))
+    counters = np.arange(1, positions + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return (_mix(rows[:, None] + counters[None]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def pick(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_k: int = 0) -> tuple[Tensor, Tensor]:
+    """One token per row and its log-probability: ((B,) int64, (B,) float64).
+
+    Inverse-CDF sampling in vocabulary order, in float64. top_k > 0 restricts the draw to the k likeliest tokens; the
+    log-probability is that of the full softmax all the same. temperature 0 takes the likeliest token, with its
+    log-probability at temperature 1.
+    """
+    logprobs_BV = (logits_BV.double() / (temperature or 1.0)).log_softmax(-1)
+    if temperature == 0:
+        tokens_B = logprobs_BV.argmax(-1)
+    else:
+        weights_BV = logprobs_BV.exp()
+        if 0 < top_k < logits_BV.shape[-1]:
+            kept = torch.zeros_like(weights_BV, dtype=torch.bool)
+            kept.scatter_(-1, logprobs_BV.topk(top_k, dim=-1).indices, True)
+            weights_BV = weights_BV.where(kept, 0.0)
+        cumulative_BV = _prefix_sums(weights_BV)
+        threshold_B1 = uniform_B[:, None] * cumulative_BV[:, -1:]
+        tokens_B = torch.searchsorted(cumulative_BV, threshold_B1, right=True)[:, 0]
+    return tokens_B, logprobs_BV.gather(-1, tokens_B[:, None])[:, 0]
+
+
+@torch.inference_mode()
+def generate(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seeds: Sequence[int],
+    stop_ids: Collection[int],
+    top_k: int = 0,
+) -> list[Completion]:
+    """Sample one completion per prompt, all in one batch; the order of the prompts is kept.
+
+    prompts: non-empty token lists, shorter than the model's max_seq_len. seeds: one per prompt. Rows that finish leave
+    the batch once half of it is done, so long rows do not pay for short ones. InputError on prompts, seeds or a
+    temperature that cannot be used.
+    """
+    _check(model, prompts, seeds, temperature, top_k, max_new_tokens)
+    if not prompts or max_new_tokens == 0:
+        return [Completion([], [], False) for _ in prompts]
+    device = model.embedding.weight.device
+    rows, longest = len(prompts), max(len(prompt) for prompt in prompts)
+    lengths = np.array([len(prompt) for prompt in prompts])
+    limits = np.minimum(max_new_tokens, model.config.max_seq_len - lengths)
+    steps = int(limits.max())
+    padded = np.zeros((rows, longest), dtype=np.int64)
+    for row, prompt in enumerate(prompts):
+        padded[row, longest - len(prompt) :] = prompt
+    starts_B = torch.from_numpy(longest - lengths).to(device)
+    cache = KVCache(model.config, starts_B, longest + steps, model.embedding.weight.dtype)
+    uniforms_BT = torch.from_numpy(uniforms(seeds, steps)).to(device)
+    tokens = np.zeros((rows, steps), dtype=np.int64)
+    logprobs = np.zeros((rows, steps))
+    produced = np.zeros(rows, dtype=np.int64)
+    finished = np.zeros(rows, dtype=bool)
+    stops = np.array(sorted(stop_ids), dtype=np.int64)
+    alive = np.arange(rows)  # the rows that are still in the batch
+    inputs = torch.from_numpy(padded).to(device)
+    for step in range(steps):
+        hidden_BD = model.hidden(inputs, cache=cache)[:, -1]
+        picked_B, logprob_B = pick(model.logits(hidden_BD), uniforms_BT[alive, step], temperature, top_k)
+        picked, logprob = picked_B.cpu().numpy(), logprob_B.cpu().numpy()
+        active = ~finished[alive] & (limits[alive] > step)
+        going = alive[active]
+        tokens[going, step], logprobs[going, step] = picked[active], logprob[active]
+        produced[going] = step + 1
+        finished[going] = np.isin(picked[active], stops)
+        still = ~finished[alive] & (limits[alive] > step + 1)
+        if not still.any():
+            break
+        if 2 * still.sum() <= len(alive):
+            keep = torch.from_numpy(np.flatnonzero(still)).to(device)
+            cache.keep(keep)
+            picked_B, alive = picked_B[keep], alive[still]
+        inputs = picked_B[:, None]
+    return [
+        Completion(tokens[row, :n].tolist(), logprobs[row, :n].tolist(), bool(finished[row]))
+        for row, n in enumerate(produced)
+    ]
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """The SplitMix64 finaliser on uint64, wrapping."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _prefix_sums(weights_BV: Tensor) -> Tensor:
+    """Inclusive sums along the vocabulary; on CUDA by doubling, for its cumsum adds in no fixed order."""
+    if weights_BV.device.type == "cpu":
+        return weights_BV.cumsum(-1)
+    sums, reach = weights_BV, 1
+    while reach < weights_BV.shape[-1]:
+        sums = torch.cat([sums[:, :reach], sums[:, reach:] + sums[:, :-reach]], dim=-1)
+        reach *= 2
+    return sums
+
+
+def _check(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    temperature: float,
+    top_k: int,
+    max_new_tokens: int,
+) -> None:
+    if len(seeds) != len(prompts):
+        raise InputError(f"{len(prompts)} prompts need as many seeds, got {len(seeds)}")
+    if temperature < 0 or top_k < 0 or max_new_tokens < 0:
+        raise InputError("temperature, top_k and max_new_tokens must not be negative")
+    for row, prompt in enumerate(prompts):
+        if not 0 < len(prompt) < model.config.max_seq_len:
+            limit = model.config.max_seq_len
+            raise InputError(f"prompt {row} has {len(prompt)} tokens; it must have 1 to {limit - 1}")

@@ -1,0 +1,195 @@
+"""The `plain` transformer: Qwen3's arithmetic (pre-norm, QK-norm before rotary positions, SwiGLU, grouped heads).
+
+Tensor names carry their shape: B rows, T new tokens, S cached slots, H heads, D width, K head width, V vocabulary.
+Weights export to Qwen3ForCausalLM without change of numbers: fused projections split by rows
+(models/export/huggingface.py). Source of the layout: the Qwen3 technical report (arXiv 2505.09388).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import InputError, TransformerConfig
+
+
+class KVCache:
+    """Keys and values of the tokens seen so far, in buffers of fixed size; rows are right-aligned.
+
+    keys, values: one (B, H_kv, capacity, K) tensor per layer. `length` slots are filled in every row; row b's real
+    tokens begin at slot starts_B[b] (its left padding ends there).
+    """
+
+    def __init__(self, config: TransformerConfig, starts_B: Tensor, capacity: int, dtype: torch.dtype) -> None:
+        shape = (starts_B.shape[0], config.n_kv_heads, capacity, config.head_dim)
+        self.keys = [torch.zeros(shape, dtype=dtype, device=starts_B.device) for _ in range(config.n_layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=starts_B.device) for _ in range(config.n_layers)]
+        self.starts_B = starts_B
+        self.capacity = capacity
+        self.length = 0
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all rows but those whose indices are in `rows`."""
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
+        self.starts_B = self.starts_B[rows]
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last dimension, computed in float32."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape and dtype as x."""
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Causal self-attention with grouped key and value heads; q, k, v in one projection."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
+        self.qkv = nn.Linear(config.d_model, (config.n_heads + 2 * config.n_kv_heads) * config.head_dim, bias=False)
+        self.out = nn.Linear(config.n_heads * config.head_dim, config.d_model, bias=False)
+        self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
+        self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
+
+    def forward(self, x_BTD: Tensor, rotary: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
+        """rotary: (2, …, T, 1, K) cosines and sines; mask: boolean, True where attended, or None for plain causal."""
+        rows, tokens, _ = x_BTD.shape
+        heads = self.qkv(x_BTD).view(rows, tokens, -1, self.head_dim)
+        q, k, v = heads.split([self.n_heads, self.n_kv_heads, self.n_kv_heads], dim=2)
+        q = rotate(self.q_norm(q), rotary).transpose(1, 2)
+        k = rotate(self.k_norm(k), rotary).transpose(1, 2)
+        v = v.transpose(1, 2)
+        if cache is not None:
+            end = cache.length + tokens
+            cache.keys[layer][:, :, cache.length : end] = k
+            cache.values[layer][:, :, cache.length : end] = v
+            k, v = cache.keys[layer][:, :, :end], cache.values[layer][:, :, :end]
+        grouped = self.n_kv_heads != self.n_heads
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
+        return self.out(y.transpose(1, 2).reshape(rows, tokens, -1))
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) * up(x)); gate and up in one projection, gate first."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(config.d_model, 2 * config.d_ff, bias=False)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, D) to (…, D)."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+class Block(nn.Module):
+    """One pre-norm layer: attention, then the feed-forward part, each added to the residual stream."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
+        self.attention = Attention(config)
+        self.mlp_norm = RMSNorm(config.d_model, config.norm_eps)
+        self.mlp = SwiGLU(config)
+
+    def forward(self, x: Tensor, rotary: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        x = x + self.attention(self.attention_norm(x), rotary, mask, cache, layer)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Transformer(nn.Module):
+    """The whole model. `seed` fixes the initial weights: normal(0, 0.02), projections into the residual stream
+    scaled by 1/sqrt(2 n_layers), norms at 1."""
+
+    rotary: Tensor
+
+    def __init__(self, config: TransformerConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.norm = RMSNorm(config.d_model, config.norm_eps)
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.register_buffer("rotary", rotary_table(config), persistent=False)
+        generator = torch.Generator().manual_seed(seed)
+        for name, weight in self.named_parameters():
+            if weight.ndim == 2:
+                into_residual = name.endswith(("out.weight", "down.weight"))
+                std = 0.02 / (2 * config.n_layers) ** 0.5 if into_residual else 0.02
+                nn.init.normal_(weight, std=std, generator=generator)
+        if config.tie_embeddings:
+            self.head.weight = self.embedding.weight
+
+    def forward(self, ids_BT: Tensor, *, segment_ids_BT: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        """Logits (B, T, V), float32.
+
+        segment_ids_BT: documents packed in a row; a token attends only within its own segment. cache: continue after
+        the tokens it holds (and append to it); not with segments. InputError beyond max_seq_len.
+        """
+        return self.logits(self.hidden(ids_BT, segment_ids_BT=segment_ids_BT, cache=cache))
+
+    def hidden(self, ids_BT: Tensor, *, segment_ids_BT: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+        """The last hidden states (B, T, D), after the final norm; same arguments as `forward`."""
+        tokens = ids_BT.shape[1]
+        if cache is None:
+            if tokens > self.config.max_seq_len:
+                raise InputError(f"{tokens} tokens are more than max_seq_len {self.config.max_seq_len}")
+            rotary = self.rotary[:, :tokens, None]
+            mask = None if segment_ids_BT is None else packed_mask(segment_ids_BT)
+        else:
+            rotary, mask = self._continue(cache, tokens)
+        x_BTD = self.embedding(ids_BT)
+        for layer, block in enumerate(self.blocks):
+            x_BTD = block(x_BTD, rotary, mask, cache, layer)
+        if cache is not None:
+            cache.length += tokens
+        return self.norm(x_BTD)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Output projection of hidden states (…, D) to float32 logits (…, V)."""
+        return self.head(x).float()
+
+    def _continue(self, cache: KVCache, tokens: int) -> tuple[Tensor, Tensor]:
+        """Rotary entries and mask for `tokens` new tokens after those in the cache; positions count from each start."""
+        end = cache.length + tokens
+        if end > cache.capacity:
+            raise InputError(f"{end} tokens do not fit into a cache of {cache.capacity}")
+        slots_S = torch.arange(end, device=cache.starts_B.device)
+        new_T = slots_S[cache.length :]
+        positions_BT = (new_T - cache.starts_B[:, None]).clamp(min=0)
+        real_B1S = slots_S >= cache.starts_B[:, None, None]
+        seen_1TS = slots_S <= new_T[:, None]
+        itself_1TS = slots_S == new_T[:, None]  # padding sees itself, so that no row of the softmax is empty
+        mask_BTS = (real_B1S & seen_1TS) | itself_1TS
+        return self.rotary[:, positions_BT][..., None, :], mask_BTS[:, None]
+
+
+def rotary_table(config: TransformerConfig) -> Tensor:
+    """Cosines and sines, (2, max_seq_len, K) float32; the two halves of K hold the same angles (split-half layout)."""
+    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float64) / config.head_dim
+    angles = torch.arange(config.max_seq_len, dtype=torch.float64)[:, None] * config.rope_theta**-exponents
+    angles = torch.cat([angles, angles], dim=-1)
+    return torch.stack([angles.cos(), angles.sin()]).float()
+
+
+def rotate(x: Tensor, rotary: Tensor) -> Tensor:
+    """Rotary positions on (B, T, H, K): channel i turns together with channel i + K/2."""
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.cat([-second, first], dim=-1)
+    return (x * rotary[0] + turned * rotary[1]).to(x.dtype)
+
+
+def packed_mask(segment_ids_BT: Tensor) -> Tensor:
+    """(B, 1, T, T) boolean: causal and only within a segment. Positions need no restart: rotary scores are relative."""
+    tokens = segment_ids_BT.shape[1]
+    causal = torch.ones(tokens, tokens, dtype=torch.bool, device=segment_ids_BT.device).tril()
+    return (causal & (segment_ids_BT[:, :, None] == segment_ids_BT[:, None, :]))[:, None]
