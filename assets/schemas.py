@@ -1,0 +1,230 @@
+"""Schemas: every row table of the lake, with the meaning and unit of each column, its partitioning and its maker.
+
+Column metadata carries `comment` (what the value means) and, where there is one, `unit`; Delta, DuckDB and the control
+plane show them. The statistics of `annotations` come from `kernels.text.quality.STATISTICS`, so a new statistic is
+named in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import pyarrow as pa
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+# the child is called as Parquet calls it, so that a file read and written again keeps its bytes
+PII_SPANS = pa.list_(
+    pa.field("element", pa.struct([("type", pa.string()), ("start", pa.int64()), ("end", pa.int64())]))
+)
+SIGNATURE_BYTES = 112 * 8
+
+
+class UnknownTable(KeyError):
+    """No table of that name is described here."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def field(name: str, kind: pa.DataType, comment: str, unit: str | None = None) -> pa.Field:
+    """A column with its meaning and unit in the metadata."""
+    metadata = {"comment": comment} | ({"unit": unit} if unit else {})
+    return pa.field(name, kind, metadata=metadata)
+
+
+DOC_ID = field("doc_id", pa.string(), "UUID of the WARC-Record-ID, lower case; uuid5 of the place where absent")
+SNAPSHOT = field("snapshot", pa.string(), "crawl snapshot: the folder of the crawl root that the file came from")
+SHARD = field("shard", pa.string(), "first 12 hex of the sha256 of warc_path: one WARC file")
+WARC_PATH = field("warc_path", pa.string(), "WARC file, relative to the crawl root: <snapshot>/<file>")
+WARC_OFFSET = field("warc_offset", pa.int64(), "start of the gzip member (or of the record) in the file", "bytes")
+WARC_LENGTH = field("warc_length", pa.int64(), "length of that member (or record) in the file", "bytes")
+WARC_INNER = field("warc_inner_offset", pa.int64(), "start of the record inside the inflated member", "bytes")
+PAYLOAD_DIGEST = field("payload_digest", pa.string(), "sha1: and base32 of the sha1 of the HTTP body as stored")
+URL = field("url", pa.string(), "WARC-Target-URI")
+HOST = field("host", pa.string(), "host of the url, lower case")
+FETCHED_AT = field("fetched_at", TIMESTAMP, "WARC-Date: when the crawler fetched the page", "UTC")
+CONTENT_HASH = field("content_hash", pa.string(), "xxh3-128 of the text in UTF-8, hex")
+LANGUAGE = field("language", pa.string(), "language code as lid.176 gives it")
+LANGUAGE_SCORE = field("language_score", pa.float64(), "probability of that language by lid.176", "0..1")
+CLUSTER_ID = field("cluster_id", pa.string(), "doc_id of the near-duplicate cluster's survivor")
+CLUSTER_SIZE = field("cluster_size", pa.int64(), "documents of the snapshot in the cluster", "documents")
+REJECT_REASON = field("reason", pa.string(), "why the bytes are no readable record: a typed name")
+PROVENANCE = [WARC_PATH, WARC_OFFSET, WARC_LENGTH, WARC_INNER]
+
+
+def _crawl_manifest() -> pa.Schema:
+    return pa.schema(
+        [
+            SNAPSHOT,
+            WARC_PATH,
+            SHARD,
+            field("size_bytes", pa.int64(), "size of the file", "bytes"),
+            field("sha256", pa.string(), "sha256 of the file's bytes, hex"),
+        ]
+    )
+
+
+def _documents() -> pa.Schema:
+    return pa.schema(
+        [
+            DOC_ID,
+            SNAPSHOT,
+            SHARD,
+            *PROVENANCE,
+            URL,
+            HOST,
+            FETCHED_AT,
+            PAYLOAD_DIGEST,
+            field("content_type", pa.string(), "media type of the payload, lower case, without parameters"),
+            field("charset", pa.string(), "charset that the payload was decoded with"),
+            field("payload_bytes", pa.int64(), "size of the HTTP body as stored", "bytes"),
+            field("text", pa.string(), 'extracted main text; "" where nothing was extracted'),
+            CONTENT_HASH,
+        ]
+    )
+
+
+def _rejects() -> pa.Schema:
+    detail = field("detail", pa.string(), "what the reader found there")
+    return pa.schema([SNAPSHOT, SHARD, WARC_PATH, WARC_OFFSET, WARC_LENGTH, REJECT_REASON, detail])
+
+
+def _record_counts() -> pa.Schema:
+    return pa.schema(
+        [
+            SNAPSHOT,
+            SHARD,
+            WARC_PATH,
+            field("kind", pa.string(), "page, reject, or skipped:<why>"),
+            field("records", pa.int64(), "records of that kind", "records"),
+        ]
+    )
+
+
+def _annotations() -> pa.Schema:
+    from kernels.text.quality import STATISTICS
+
+    kinds = {"int64": pa.int64(), "float64": pa.float64(), int: pa.int64(), float: pa.float64()}
+    statistics = [
+        field(name, kinds[statistic.dtype], statistic.meaning, statistic.unit) for name, statistic in STATISTICS.items()
+    ]
+    return pa.schema(
+        [
+            DOC_ID,
+            SNAPSHOT,
+            SHARD,
+            LANGUAGE,
+            LANGUAGE_SCORE,
+            field("url_flag", pa.string(), "block-list rule that the url falls under; null: none"),
+            *statistics,
+            field("pii", PII_SPANS, "personal data found in the extracted text: type, start and end in code points"),
+            field("pii_count", pa.int64(), "number of those spans", "spans"),
+        ]
+    )
+
+
+def _decisions() -> pa.Schema:
+    return pa.schema(
+        [
+            DOC_ID,
+            SNAPSHOT,
+            SHARD,
+            field("policy", pa.string(), "policy and its version: name@version"),
+            field("verdict", pa.string(), "kept or dropped"),
+            field("reason", pa.string(), "first rule of the policy that the page failed; null: kept"),
+            field("score", pa.float64(), "the statistic that the rule looked at; null where it is no number"),
+            field("threshold", pa.float64(), "what the rule compares it with; null where it is no number"),
+        ]
+    )
+
+
+def _signatures() -> pa.Schema:
+    return pa.schema(
+        [
+            DOC_ID,
+            SNAPSHOT,
+            SHARD,
+            field("signature", pa.binary(), "112 MinHash values, little-endian uint64: 14 bands of 8", "896 bytes"),
+            field("n_shingles", pa.int64(), "word 5-grams of the cleaned text, with repetitions", "shingles"),
+        ]
+    )
+
+
+def _duplicate_clusters() -> pa.Schema:
+    return pa.schema(
+        [
+            DOC_ID,
+            SNAPSHOT,
+            CLUSTER_ID,
+            CLUSTER_SIZE,
+            field("survivor", pa.bool_(), "whether this is the document that is kept of its cluster"),
+            field("similarity", pa.float64(), "exact Jaccard of word 5-gram sets with the survivor", "0..1"),
+        ]
+    )
+
+
+def _corpus() -> pa.Schema:
+    return pa.schema(
+        [
+            DOC_ID,
+            SNAPSHOT,
+            SHARD,
+            *PROVENANCE,
+            PAYLOAD_DIGEST,
+            URL,
+            HOST,
+            FETCHED_AT,
+            LANGUAGE,
+            LANGUAGE_SCORE,
+            field("text", pa.string(), "text after C4's line rules, personal data replaced by placeholders"),
+            CONTENT_HASH,
+            CLUSTER_ID,
+            CLUSTER_SIZE,
+            field("text_bytes", pa.int64(), "size of the text in UTF-8", "bytes"),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A row table: its name, partition columns, what makes it, and (built on first use) its schema."""
+
+    name: str
+    partition_by: tuple[str, ...]
+    made_by: str
+    build: Callable[[], pa.Schema]
+
+    @property
+    def schema(self) -> pa.Schema:
+        return _schema(self.build)
+
+
+@cache
+def _schema(build: Callable[[], pa.Schema]) -> pa.Schema:
+    return build()
+
+
+BY_SHARD = ("snapshot", "shard")
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in [
+        Table("crawl_manifest", ("snapshot",), "the asset crawl_manifest", _crawl_manifest),
+        Table("documents", BY_SHARD, "the asset documents", _documents),
+        Table("rejects", BY_SHARD, "the asset documents", _rejects),
+        Table("record_counts", BY_SHARD, "the asset documents", _record_counts),
+        Table("annotations", BY_SHARD, "the asset annotations", _annotations),
+        Table("decisions", BY_SHARD, "the asset decisions", _decisions),
+        Table("signatures", BY_SHARD, "the asset signatures", _signatures),
+        Table("duplicate_clusters", ("snapshot",), "the asset duplicate_clusters", _duplicate_clusters),
+        Table("corpus", BY_SHARD, "the asset corpus", _corpus),
+    ]
+}
+
+
+def table(name: str) -> Table:
+    """The table of that name. Raises UnknownTable."""
+    if name not in TABLES:
+        raise UnknownTable(f"no table is called {name!r}; the tables are {', '.join(TABLES)}")
+    return TABLES[name]
