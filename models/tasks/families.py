@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.config import InputError
+
 MAX_DRAWS_PER_PROBLEM = 40  # a family that repeats itself this often is exhausted
 LEVELS = (1, 2, 3)
 ROLE_SHARES = (("sft", 60), ("train", 25), ("heldout", 15))  # per cent of all problems, by hash
@@ -22,11 +24,11 @@ ROLE_SHARES = (("sft", 60), ("train", 25), ("heldout", 15))  # per cent of all p
 Entry = dict[str, Any]
 
 
-class UnknownFamily(ValueError):
+class UnknownFamily(InputError):
     """The family's name is not one of FAMILIES, or the level is not one of LEVELS."""
 
 
-class FamilyExhausted(ValueError):
+class FamilyExhausted(InputError):
     """The family has fewer distinct problems at this level (and role) than were asked for."""
 
 
@@ -177,7 +179,7 @@ def problem_id(family: str, question: str) -> str:
 
 
 def role_of(identity: str) -> str:
-    """The role "sft", "train" or "heldout": a fixed function of the problem id alone, in the proportions of ROLE_SHARES."""
+    """The role "sft", "train" or "heldout": a fixed function of the id alone, in the proportions of ROLE_SHARES."""
     point = int(hashlib.sha256(f"role\0{identity}".encode()).hexdigest()[:8], 16) % 100
     for role, share in ROLE_SHARES:
         if point < share:
