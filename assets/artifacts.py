@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from assets.parts import file_sha256, sync
+from models.artifacts import canonical_json
 
 MANIFEST = "manifest.json"
 UNPARTITIONED = "all"
@@ -41,8 +42,8 @@ class Commit:
 
 
 def manifest_digest(manifest: dict[str, Any]) -> str:
-    """First 32 hex of the sha256 of the manifest as canonical JSON."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
+    """First 32 hex of the sha256 of the manifest as canonical JSON: what models.artifacts calls its digest."""
+    return hashlib.sha256(canonical_json(manifest)).hexdigest()[:32]
 
 
 def verify(directory: Path) -> dict[str, Any]:
