@@ -257,22 +257,22 @@ class Lake:
     def _create(self, table: str, schema: pa.Schema | None, partition_by: Sequence[str] | None) -> DeltaTable:
         from deltalake import DeltaTable
 
-        schema = schemas.table(table).schema if schema is None else schema
+        chosen = schemas.table(table).schema if schema is None else schema
         columns = list(schemas.table(table).partition_by if partition_by is None else partition_by)
         uri = self.staging(table)
         if self.is_local:
             Path(uri).mkdir(parents=True, exist_ok=True)
-        DeltaTable.create(uri, schema, "ignore", columns, name=table, storage_options=self.storage_options)
+        DeltaTable.create(uri, chosen, "ignore", columns, name=table, storage_options=self.storage_options)
         delta = self._delta(table)
         known = {f.name: f.type for f in pa.schema(delta.schema().to_arrow())}
-        wanted = {f.name: f.type for f in schema}
+        wanted = {f.name: f.type for f in chosen}
         for name in wanted.keys() & known.keys():
             if _logical(known[name]) != _logical(wanted[name]):
                 raise SchemaConflict(f"{table}.{name} is {known[name]} in the lake and {wanted[name]} in the new rows")
         if new := wanted.keys() - known.keys():
             from deltalake import Schema
 
-            fields = Schema.from_arrow(pa.schema([schema.field(name) for name in schema.names if name in new])).fields
+            fields = Schema.from_arrow(pa.schema([chosen.field(name) for name in chosen.names if name in new])).fields
             delta.alter.add_columns(fields)
             delta = self._delta(table)
         return delta
