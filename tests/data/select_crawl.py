@@ -1,7 +1,7 @@
 """Makes the bundled crawl: chooses pages by what survives FineWeb's filters, and cuts their gzip members byte for byte.
 
-    python tests/data/select_crawl.py choose SHARED_DATA    # measures every page, writes selection.tsv (about a minute)
-    python tests/data/select_crawl.py cut SHARED_DATA       # writes crawl/ and warc-edge/ from selection.tsv and whole files
+    python tests/data/select_crawl.py choose SHARED_DATA    # measures every page, writes selection.tsv
+    python tests/data/select_crawl.py cut SHARED_DATA       # writes crawl/ and warc-edge/
 
 `choose` ranks pages by bytes of kept text per compressed byte, takes the best until the budget is spent, then adds a
 few of each kind that a pipeline must drop (foreign, short, list-like, empty, ...). `cut` needs nothing but Python and
