@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,18 +28,18 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """What a rule may look at: `low` and `high` bound its values (inclusive, None: unbounded or not a number)."""
+    """What a rule may look at; the values of a number lie between `low` and `high`, both included."""
 
     kind: Literal["number", "string"]
-    low: float | None = None
-    high: float | None = None
+    low: float = -math.inf
+    high: float = math.inf
 
 
 class Rule(BaseModel):
     """One condition that a kept page satisfies, over one column of the annotations.
 
-    Exactly one kind of condition: bounds (`min`, `max`, or both; inclusive unless `strict`), `equals`, `in`, or
-    `absent: true` (the value is null).
+    Exactly one kind of condition: bounds (`min`, `max`, or both; inclusive unless `strict`), `equals`, `in`, `not_in`
+    (a null value passes), or `absent: true` (the value is null).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -50,6 +51,7 @@ class Rule(BaseModel):
     strict: bool = Field(False, description="whether a value equal to a bound is dropped")
     equals: str | int | float | None = Field(None, description="the only value that is kept")
     one_of: list[str] | None = Field(None, alias="in", description="the values that are kept")
+    not_in: list[str] | None = Field(None, description="the values that are dropped")
     absent: bool = Field(False, description="whether only pages without a value are kept")
     missing: Literal["drop", "pass"] = Field("drop", description="what a page without the statistic (null, NaN) does")
     source: str = Field(description="where the threshold comes from")
@@ -57,10 +59,11 @@ class Rule(BaseModel):
     @model_validator(mode="after")
     def _one_condition(self) -> Rule:
         bounds = self.min is not None or self.max is not None
-        if [bounds, self.equals is not None, self.one_of is not None, self.absent].count(True) != 1:
-            raise ValueError(f"rule {self.rule}: give one of bounds (min, max), equals, in, absent: true")
+        values = [self.equals, self.one_of, self.not_in]
+        if [bounds, self.absent, *(value is not None for value in values)].count(True) != 1:
+            raise ValueError("give exactly one of bounds (min, max), equals, in, not_in, absent: true")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"rule {self.rule}: min {self.min} is above max {self.max}")
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         return self
 
     def bounds(self) -> list[tuple[Literal["min", "max"], float]]:
@@ -101,12 +104,15 @@ def columns() -> dict[str, Column]:
     """Every column that a rule may name, with the range of its values."""
     from kernels.text.quality import STATISTICS
 
-    known = {name: Column("number", statistic.low, statistic.high) for name, statistic in STATISTICS.items()}
+    known = {
+        name: Column("string") if s.dtype == "string" else Column("number", s.low, s.high)
+        for name, s in STATISTICS.items()
+    }
     return known | {
         "url_flag": Column("string"),
         "language": Column("string"),
         "language_score": Column("number", 0.0, 1.0),
-        "pii_count": Column("number", 0.0, None),
+        "pii_count": Column("number", 0.0),
     }
 
 
@@ -147,16 +153,14 @@ def check(policy: Policy) -> None:
             raise PolicyError(f"policy {policy.name}: rule {rule.rule}: unknown statistic {rule.statistic}")
         if column.kind == "string" and (rule.bounds() or isinstance(rule.equals, int | float)):
             raise PolicyError(f"policy {policy.name}: rule {rule.rule}: {rule.statistic} is text and has no bounds")
-        if column.kind == "number" and (rule.one_of is not None or isinstance(rule.equals, str)):
+        if column.kind == "number" and (rule.one_of or rule.not_in or isinstance(rule.equals, str)):
             raise PolicyError(f"policy {policy.name}: rule {rule.rule}: {rule.statistic} is a number, not text")
         values = rule.bounds() + ([("equals", rule.equals)] if isinstance(rule.equals, int | float) else [])
         for side, value in values:
-            low = "-inf" if column.low is None else f"{column.low:g}"
-            high = "inf" if column.high is None else f"{column.high:g}"
-            if not float(low) <= value <= float(high):
+            if not column.low <= value <= column.high:
                 raise PolicyError(
                     f"policy {policy.name}: rule {rule.rule}: {side} {value:g} is out of range, "
-                    f"{rule.statistic} lies in {low}..{high}"
+                    f"{rule.statistic} lies in {column.low:g}..{column.high:g}"
                 )
 
 
@@ -203,6 +207,8 @@ def _failures(rule: Rule) -> list[_Failure]:
         return [_Failure(rule.rule, column.is_not_null())]
     if rule.one_of is not None:
         return [_Failure(rule.rule, ~column.is_in(rule.one_of).fill_null(unmeasured))]
+    if rule.not_in is not None:
+        return [_Failure(rule.rule, column.is_in(rule.not_in).fill_null(False))]
     if isinstance(rule.equals, str):
         return [_Failure(rule.rule, ~(column == rule.equals).fill_null(unmeasured))]
     value = column.cast(pl.Float64).fill_nan(None)

@@ -106,7 +106,7 @@ def _record_counts() -> pa.Schema:
 def _annotations() -> pa.Schema:
     from kernels.text.quality import STATISTICS
 
-    kinds = {"int64": pa.int64(), "float64": pa.float64(), int: pa.int64(), float: pa.float64()}
+    kinds = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
     statistics = [
         field(name, kinds[statistic.dtype], statistic.meaning, statistic.unit) for name, statistic in STATISTICS.items()
     ]
