@@ -51,7 +51,7 @@ def test_equal_sizes_have_no_sparse_cluster_and_the_round_says_so():
 def test_uniform_skills_are_more_diverse_than_skewed_ones_and_those_than_one():
     uniform, skewed, single = (g_vendi(skills(1, skew=skew)[1]) for skew in (0.0, 1.3, 20.0))
     assert uniform > skewed > single
-    assert uniform > 24 and single < 2.5  # 24 directions, and a little of their noise
+    assert uniform > 24 and single < 3  # 24 directions, and a little of their noise
 
 
 def test_selection_beats_random_of_the_same_size_in_at_least_9_of_10_pools():
