@@ -85,6 +85,74 @@ class PretrainRecipe:
 
 
 @dataclass(frozen=True)
+class SftRecipe:
+    """How an instruct model is trained on rendered conversations."""
+
+    steps: int  # optimizer steps
+    batch_size: int  # examples a step
+    learning_rate: float  # peak, AdamW
+    warmup_steps: int  # linear from 0
+    schedule: Literal["cosine", "wsd"] = "wsd"
+    cooldown_fraction: float = 0.5  # wsd: last part of the steps, linear to final_lr_fraction
+    final_lr_fraction: float = 0.05  # of the peak, at the last step
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    adam_eps: float = 1e-8
+    grad_clip: float = 1.0  # global L2 norm; 0 switches it off
+    heldout_fraction: float = 0.1  # of problems, by hash of problem_id; never trained on
+    max_new_tokens: int = 24  # longest answer when accuracy is measured
+    eval_every: int = 100  # steps between accuracies on held-out problems
+    eval_problems: int = 96  # held-out problems while training; the final figure uses all of them
+    eval_samples: int = 2  # sampled answers per problem beside the greedy one
+    checkpoint_every: int = 100  # steps between resumable states
+    log_every: int = 10  # steps between lines of the training curve
+    device: Literal["cpu", "cuda", "auto"] = "cpu"  # cuda computes in bfloat16 under autocast
+
+
+@dataclass(frozen=True)
+class RlRecipe:
+    """How a policy is trained on verifiable problems."""
+
+    steps: int  # optimizer steps
+    prompts_per_step: int  # problems per draw of rollouts
+    group_size: int  # answers per problem; at least 2, they are compared with each other
+    max_new_tokens: int  # longest answer, its end token included
+    learning_rate: float  # peak, AdamW
+    warmup_steps: int = 5  # linear from 0
+    final_lr_fraction: float = 0.1  # of the peak, at the last step
+    cooldown_fraction: float = 0.5  # last part of the steps, linear to final_lr_fraction
+    algorithm: Literal["dr_grpo", "grpo", "dapo", "rloo", "gspo"] = "dr_grpo"  # models/objectives/algorithms.py
+    updates_per_draw: int = 1  # optimizer steps on one draw, each on its own problems; 1 is on-policy
+    kl_beta: float = 0.0  # weight of the KL to the parent model; 0 loads no reference
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.95
+    adam_eps: float = 1e-8
+    grad_clip: float = 1.0  # global L2 norm; 0 switches it off
+    max_logprob_gap: float = 0.01  # nats per token between sampler and trainer on fresh samples; more is an error
+    eval_every: int = 20  # steps between accuracies on held-out problems
+    eval_problems: int = 96  # held-out problems while training; the final figures use all of them
+    eval_samples: int = 4  # sampled answers per problem beside the greedy one
+    record_every: int = 20  # steps between rollout records
+    checkpoint_every: int = 20  # steps between resumable states; a multiple of updates_per_draw
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.group_size < 2:
+            raise InputError(f"rl.group_size must be at least 2, got {self.group_size}: one sample has no comparison")
+        if self.updates_per_draw < 1 or self.prompts_per_step % self.updates_per_draw:
+            raise InputError(
+                f"rl.updates_per_draw {self.updates_per_draw} must divide prompts_per_step {self.prompts_per_step}"
+            )
+        if self.checkpoint_every % self.updates_per_draw:
+            raise InputError(
+                f"rl.checkpoint_every {self.checkpoint_every} must be a multiple of updates_per_draw"
+                f" {self.updates_per_draw}: a state lies between draws"
+            )
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One whole run, all stages; functions in models/recipes.py return it."""
 
@@ -95,6 +163,8 @@ class Recipe:
     heldout_fraction: float  # of near-duplicate clusters, never trained on
     model: TransformerConfig  # vocab_size is replaced by the trained tokenizer's
     pretrain: PretrainRecipe
+    sft: SftRecipe
+    rl: RlRecipe
 
 
 def from_dict(cls: type, value: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from models.config import InputError, PretrainRecipe, Recipe, TransformerConfig, override
+from models.config import InputError, PretrainRecipe, Recipe, RlRecipe, SftRecipe, TransformerConfig, override
 
 
 def smoke() -> Recipe:
@@ -36,6 +36,29 @@ def smoke() -> Recipe:
             sample_every=30,
             checkpoint_every=20,
         ),
+        sft=SftRecipe(
+            steps=40,
+            batch_size=16,
+            learning_rate=3e-3,
+            warmup_steps=4,
+            eval_every=20,
+            eval_problems=32,
+            eval_samples=1,
+            checkpoint_every=20,
+        ),
+        rl=RlRecipe(
+            steps=10,
+            prompts_per_step=8,
+            group_size=8,
+            max_new_tokens=16,
+            learning_rate=1e-3,
+            warmup_steps=2,
+            eval_every=5,
+            eval_problems=32,
+            eval_samples=1,
+            record_every=5,
+            checkpoint_every=5,
+        ),
     )
 
 
@@ -65,6 +88,8 @@ def demo() -> Recipe:
             learning_rate=4e-3,
             warmup_steps=20,
         ),
+        sft=SftRecipe(steps=300, batch_size=32, learning_rate=1e-3, warmup_steps=10),
+        rl=RlRecipe(steps=120, prompts_per_step=16, group_size=8, max_new_tokens=16, learning_rate=5e-4),
     )
 
 
