@@ -1,0 +1,229 @@
+"""Every statistic that Gopher's, C4's and FineWeb's quality rules ask for, measured for every page; none decides.
+
+Sources: Rae et al. 2021 (arXiv 2112.11446) section A.1.1, Raffel et al. 2019 (arXiv 1910.10683) section 2.2, Penedo et
+al. 2024 (arXiv 2406.17557) section 3.6; exact meanings are those of datatrove 0.10.1's GopherRepetitionFilter,
+GopherQualityFilter, C4QualityFilter and FineWebQualityFilter for English. There a filter stops at the first rule that
+hits; here all is measured once, and `FINEWEB_RULES` says which thresholds on these statistics give FineWeb's decisions.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+from datatrove.utils.text import PUNCTUATION_SET, TERMINAL_PUNCTUATION
+
+from kernels.text import c4
+from kernels.text.repetition import DUPLICATE_NGRAMS, TOP_NGRAMS, duplicates, repetition_statistics
+from kernels.text.words import without_surrogates, words
+
+STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
+SHORT_LINE = 30  # code points; a line of at most so many is short
+
+_LINE_ENDS = tuple(sorted(TERMINAL_PUNCTUATION))
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """What a column holds: its type, unit, meaning, and the values it can take (both ends included)."""
+
+    dtype: Literal["float64", "int64", "string"]
+    unit: str
+    meaning: str
+    low: float = 0.0
+    high: float = inf
+
+
+def _fraction(meaning: str, high: float = 1.0) -> Statistic:
+    return Statistic("float64", "fraction", meaning, 0.0, high)
+
+
+def _count(unit: str, meaning: str, high: float = inf) -> Statistic:
+    return Statistic("int64", unit, meaning, 0, high)
+
+
+STATISTICS: dict[str, Statistic] = {
+    "n_chars": _count("code points", "length of the text"),
+    "dup_line_frac": _fraction("lines seen before, of all lines (runs of newlines part lines)"),
+    "dup_para_frac": _fraction("paragraphs seen before, of all paragraphs (two or more newlines part paragraphs)"),
+    "dup_line_char_frac": _fraction("code points in lines seen before, of the text's"),
+    "dup_para_char_frac": _fraction("code points in paragraphs seen before, of the text's"),
+    # occurrences may overlap, and joined words carry n - 1 spaces: hence more than 1 is possible
+    **{
+        f"top_{n}_gram_char_frac": _fraction(
+            f"code points in all places of the commonest {n}-gram, of the text's", 2 * n - 1
+        )
+        for n in TOP_NGRAMS
+    },
+    **{
+        f"dup_{n}_gram_char_frac": _fraction(f"code points in {n}-grams seen before, of the text's")
+        for n in DUPLICATE_NGRAMS
+    },
+    "n_tokens": _count("words", "tokens of the text, punctuation included"),
+    "n_words": _count("words", "tokens with a character that is not punctuation"),
+    "mean_word_length": Statistic("float64", "code points", "mean length of those words; 0 without any"),
+    "hash_to_word_ratio": Statistic("float64", "per token", "number signs, per token"),
+    "ellipsis_to_word_ratio": Statistic("float64", "per token", 'ellipses ("..." and "…"), per token'),
+    "bullet_line_frac": _fraction('lines that start with "•" or "-", of all lines'),
+    "ellipsis_line_frac": _fraction("lines that end with an ellipsis, of all lines"),
+    "alpha_word_frac": _fraction("tokens with an alphabetic character, of all tokens"),
+    "n_stop_words": _count("words", f"how many of {', '.join(sorted(STOP_WORDS))} occur", len(STOP_WORDS)),
+    "c4_reason": Statistic(
+        "string", "", "C4 rule that drops the page (lorem_ipsum, curly_bracket, too_few_sentences), or null"
+    ),
+    "c4_sentences": _count("sentences", "sentences in the lines that C4 keeps"),
+    "c4_lines": _count("lines", "lines of the text"),
+    "c4_lines_kept": _count("lines", "lines that C4 keeps"),
+    "c4_lines_long_word": _count("lines", f"lines dropped for a word of more than {c4.LONGEST_WORD} code points"),
+    "c4_lines_few_words": _count("lines", f"lines dropped for fewer than {c4.FEWEST_WORDS} words"),
+    "c4_lines_javascript": _count("lines", "lines dropped for naming JavaScript"),
+    "c4_lines_policy": _count("lines", "lines dropped for a phrase of cookie or privacy notices"),
+    "c4_lines_lorem_ipsum": _count("lines", 'lines with "lorem ipsum"'),
+    "c4_lines_curly_bracket": _count("lines", 'lines with "{"'),
+    "cleaned_chars": _count("code points", "length of the text after C4"),
+    "cleaned_lines": _count("lines", "lines after C4 that hold more than whitespace"),
+    "cleaned_tokens": _count("words", "tokens after C4"),
+    "line_punct_frac": _fraction("lines that end with a terminal punctuation mark, of the lines after C4"),
+    "short_line_frac": _fraction(f"lines of at most {SHORT_LINE} code points, of the lines after C4"),
+    "char_dup_frac": _fraction("code points in lines seen before, of those after C4 without newlines"),
+    "newline_to_word_ratio": Statistic("float64", "per token", "newlines per token, after C4"),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Drop a page, giving `reason`, when `statistic` compares so with `threshold`."""
+
+    reason: str  # as datatrove 0.10.1 spells it
+    statistic: str
+    comparison: Literal["<", ">", "="]
+    threshold: float | str
+
+    def hits(self, statistics: dict) -> bool:
+        """Whether a page with these statistics falls under the rule."""
+        value = statistics[self.statistic]
+        if self.comparison == "<":
+            return value < self.threshold
+        return value > self.threshold if self.comparison == ">" else value == self.threshold
+
+
+FINEWEB_RULES: tuple[Rule, ...] = (  # in FineWeb's order: the first that hits names the reason
+    Rule("empty", "n_chars", "<", 1),
+    Rule("dup_para_frac", "dup_para_frac", ">", 0.3),
+    Rule("dup_para_char_frac", "dup_para_char_frac", ">", 0.2),
+    Rule("dup_line_frac", "dup_line_frac", ">", 0.3),
+    Rule("dup_line_char_frac", "dup_line_char_frac", ">", 0.2),
+    *(Rule(f"top_{n}_gram", f"top_{n}_gram_char_frac", ">", t) for n, t in zip(TOP_NGRAMS, (0.2, 0.18, 0.16))),
+    *(
+        Rule(f"duplicated_{n}_n_grams", f"dup_{n}_gram_char_frac", ">", t)
+        for n, t in zip(DUPLICATE_NGRAMS, (0.15, 0.14, 0.13, 0.12, 0.11, 0.10))
+    ),
+    Rule("gopher_short_doc", "n_words", "<", 50),
+    Rule("gopher_long_doc", "n_words", ">", 100_000),
+    Rule("gopher_below_avg_threshold", "mean_word_length", "<", 3),
+    Rule("gopher_above_avg_threshold", "mean_word_length", ">", 10),
+    Rule("gopher_too_many_hashes", "hash_to_word_ratio", ">", 0.1),
+    Rule("gopher_too_many_ellipsis", "ellipsis_to_word_ratio", ">", 0.1),
+    Rule("gopher_too_many_bullets", "bullet_line_frac", ">", 0.9),
+    Rule("gopher_too_many_end_ellipsis", "ellipsis_line_frac", ">", 0.3),
+    Rule("gopher_below_alpha_threshold", "alpha_word_frac", "<", 0.8),
+    Rule("gopher_enough_stop_words", "n_stop_words", "<", 2),
+    Rule("lorem_ipsum", "c4_reason", "=", "lorem_ipsum"),
+    Rule("curly_bracket", "c4_reason", "=", "curly_bracket"),
+    Rule("too_few_sentences", "c4_reason", "=", "too_few_sentences"),
+    Rule("empty", "cleaned_lines", "<", 1),
+    Rule("line_punct_ratio", "line_punct_frac", "<", 0.12),
+    Rule("short_line_ratio", "short_line_frac", ">", 0.67),
+    Rule("char_dup_ratio", "char_dup_frac", ">", 0.01),
+    Rule("list_ratio", "newline_to_word_ratio", ">", 0.3),
+)
+
+
+def first_hit(statistics: dict, rules: tuple[Rule, ...] = FINEWEB_RULES) -> Rule | None:
+    """The rule that drops a page with these statistics, or None if it is kept."""
+    return next((rule for rule in rules if rule.hits(statistics)), None)
+
+
+def gopher_statistics(text: str) -> dict[str, float | int]:
+    """Gopher's repetition and quality statistics of a text, "n_chars" to "n_stop_words" of STATISTICS."""
+    text = without_surrogates(text)
+    tokens = words(text)
+    unique: dict[str, int] = {}
+    for token in tokens:
+        unique[token] = unique.get(token, 0) + 1
+    n_words = word_chars = n_alpha = 0
+    for token, count in unique.items():
+        if token.isalpha():  # no punctuation mark is alphabetic
+            n_alpha += count
+        elif PUNCTUATION_SET.issuperset(token):
+            continue
+        elif any(map(str.isalpha, token)):
+            n_alpha += count
+        n_words += count
+        word_chars += count * len(token)
+    lines = text.splitlines()
+    bullets = ellipses = 0
+    for line in lines:
+        bullets += line.lstrip().startswith(("•", "-"))
+        ellipses += line.rstrip().endswith(("...", "…"))
+    n_tokens, n_lines = len(tokens) or 1, len(lines) or 1
+    return {
+        "n_chars": len(text),
+        **repetition_statistics(text, tokens),
+        "n_tokens": len(tokens),
+        "n_words": n_words,
+        "mean_word_length": word_chars / (n_words or 1),
+        "hash_to_word_ratio": text.count("#") / n_tokens,
+        "ellipsis_to_word_ratio": (text.count("...") + text.count("…")) / n_tokens,
+        "bullet_line_frac": bullets / n_lines,
+        "ellipsis_line_frac": ellipses / n_lines,
+        "alpha_word_frac": n_alpha / n_tokens,
+        "n_stop_words": sum(word in unique for word in STOP_WORDS),
+    }
+
+
+def fineweb_statistics(text: str) -> dict[str, float | int]:
+    """FineWeb's own statistics of a text, "cleaned_chars" to "newline_to_word_ratio" of STATISTICS.
+
+    FineWeb measures them after C4 has rewritten the text; give `c4.clean(text).text` for the same.
+    """
+    text = without_surrogates(text)
+    tokens = words(text)
+    lines = [line for line in text.split("\n") if line and not line.isspace()]
+    n_lines, newlines = len(lines) or 1, text.count("\n")
+    return {
+        "cleaned_chars": len(text),
+        "cleaned_lines": len(lines),
+        "cleaned_tokens": len(tokens),
+        "line_punct_frac": sum(line.endswith(_LINE_ENDS) for line in lines) / n_lines,
+        "short_line_frac": sum(len(line) <= SHORT_LINE for line in lines) / n_lines,
+        "char_dup_frac": duplicates(lines)[1] / ((len(text) - newlines) or 1),
+        "newline_to_word_ratio": newlines / (len(tokens) or 1),
+    }
+
+
+def statistics(text: str) -> dict[str, float | int]:
+    """Gopher's and FineWeb's statistics of one and the same text (no C4 in between)."""
+    return gopher_statistics(text) | fineweb_statistics(text)
+
+
+def document_statistics(text: str) -> dict[str, float | int | str | None]:
+    """All STATISTICS of a page where FineWeb's order measures them: Gopher's and C4's on the text, FineWeb's after C4.
+
+    Never stops early: a page that one rule drops still gets every number. "c4_reason" is a string or None.
+    """
+    cleaned = c4.clean(text)
+    counts = cleaned.counts
+    return {
+        **gopher_statistics(text),
+        "c4_reason": cleaned.reason,
+        "c4_sentences": counts.sentences,
+        "c4_lines": counts.lines,
+        "c4_lines_kept": counts.kept,
+        "c4_lines_long_word": counts.long_word,
+        "c4_lines_few_words": counts.few_words,
+        "c4_lines_javascript": counts.javascript,
+        "c4_lines_policy": counts.policy,
+        "c4_lines_lorem_ipsum": counts.lorem_ipsum,
+        "c4_lines_curly_bracket": counts.curly_bracket,
+        **fineweb_statistics(cleaned.text),
+    }
