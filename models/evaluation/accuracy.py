@@ -1,59 +1,51 @@
 """Makes accuracy on problems with exact answers: the likeliest answer (greedy) and the average over sampled answers.
 
-An answer counts when the model ended it by itself and the verifier accepts it, which is also what the policy is rewarded
-for (models/training/rewards.py). Greedy says what the model would answer; the average over k samples at temperature 1
-says how much probability it puts on being right, and moves earlier in training. Both are always reported.
+An answer counts when the model ended it by itself and the verifier accepts it, which is also what the policy is
+rewarded for (models/training/rewards.py). Greedy says what the model would answer; the average over k samples at
+temperature 1 says how much probability it puts on being right, and moves earlier in training. Both are always reported.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from models.config import InputError
 from models.data.chat import prompt_ids
+from models.data.sft import read_columns
 from models.data.tokenizer import IM_END_ID
 from models.evaluation.intervals import Estimate, bootstrap_mean, wilson
 from models.inference.sampler import Completion, generate
 from models.nets.transformer import Transformer
+from models.seeds import derive
 from models.tasks.families import Problem
 from models.tasks.verify import verify
 
-TASK_COLUMNS = ("problem_id", "family", "level", "question", "answer", "split")
+TASK_COLUMNS = ("task_id", "family", "level", "question", "answer", "split")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a model did on one problem. greedy: 0 or 1; sampled: share of its samples that were right; lengths in tokens
-    with the end token."""
+    """What a model did on one problem; lengths in tokens, with the end token."""
 
     problem: Problem
-    greedy: float
-    sampled: float
+    text: str  # the greedy answer, decoded
+    greedy: float  # 1 if the greedy answer is right, else 0
+    sampled: float  # share of the sampled answers that are right
     greedy_tokens: int
-    sampled_tokens: float
+    sampled_tokens: float  # mean
 
 
 def load_tasks(files: Sequence[str | Path], split: str) -> list[Problem]:
     """The problems of one split ("train" or "heldout") of task files, in file order; InputError names a bad file."""
-    problems: list[Problem] = []
-    for file in files:
-        if not Path(file).is_file():
-            raise InputError(f"task file {file} does not exist")
-        try:
-            table = pq.read_table(file)
-        except pa.ArrowInvalid as error:
-            raise InputError(f"task file {file} is not Parquet: {error}") from error
-        if missing := [name for name in TASK_COLUMNS if name not in table.column_names]:
-            raise InputError(f"task file {file} has no column {', '.join(missing)}")
-        for row in table.select(list(TASK_COLUMNS)).to_pylist():
-            if row.pop("split") == split:
-                problems.append(Problem(**row))
+    rows = [row for file in files for row in read_columns(file, TASK_COLUMNS)]
+    problems = [
+        Problem(row["task_id"], row["family"], row["level"], row["question"], row["answer"])
+        for row in rows
+        if row["split"] == split
+    ]
     if not problems:
         raise InputError(f"the task files hold no problem with split {split!r}: {', '.join(map(str, files))}")
     return problems
@@ -70,16 +62,10 @@ def completion_text(completion: Completion, tokenizer: Tokenizer) -> str:
     return tokenizer.decode(ids, skip_special_tokens=False)
 
 
-def row_seed(*identity: object) -> int:
-    """A seed below 2^63 that depends on the given values alone: the same row is drawn alike in any batch."""
-    text = "\0".join(map(str, identity))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
 def subset(problems: Sequence[Problem], most: int) -> list[Problem]:
-    """At most `most` problems, spread evenly over the families and chosen by problem_id; a fixed function of the set."""
+    """At most `most` problems, spread evenly over families and chosen by problem_id: a fixed function of the set."""
     by_family: dict[str, list[Problem]] = {}
-    for problem in sorted(problems, key=lambda p: row_seed("subset", p.problem_id)):
+    for problem in sorted(problems, key=lambda p: derive(0, "subset", p.problem_id)):
         by_family.setdefault(problem.family, []).append(problem)
     queues = [by_family[family] for family in sorted(by_family)]
     rounds = (queue[i] for i in range(max(map(len, queues), default=0)) for queue in queues if i < len(queue))
@@ -104,7 +90,7 @@ def measure(
         raise InputError("accuracy needs at least one problem")
     prompts = [problem_prompt(problem, tokenizer) for problem in problems]
     greedy = _complete(model, prompts, [0] * len(prompts), 0.0, max_new_tokens, rows)
-    seeds = [row_seed("accuracy", seed, p.problem_id, k) for p in problems for k in range(samples)]
+    seeds = [derive(seed, "accuracy", p.problem_id, k) for p in problems for k in range(samples)]
     repeated = [prompt for prompt in prompts for _ in range(samples)]
     drawn = _complete(model, repeated, seeds, 1.0, max_new_tokens, rows)
     results = []
@@ -115,6 +101,7 @@ def measure(
         results.append(
             Result(
                 problem,
+                completion_text(greedy[i], tokenizer),
                 _right(problem, greedy[i], tokenizer),
                 float(np.mean(right)) if own else 0.0,
                 len(greedy[i].ids),

@@ -19,7 +19,7 @@ class Estimate:
 
 
 def wilson(successes: int, n: int) -> Estimate:
-    """Share successes/n with Wilson's score interval (1927); honest at 0 and at n, where the normal one has no width."""
+    """Share successes/n with Wilson's score interval (1927): honest at 0 and n, where the normal one has no width."""
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"need 0 <= successes <= n and n >= 1, got {successes} of {n}")
     share, z2 = successes / n, Z_95**2

@@ -1,0 +1,114 @@
+"""Makes the loss of one policy update out of scored rollouts, and the figures that tell whether to trust it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.nets.transformer import Transformer
+from models.objectives.advantages import constant_groups
+from models.objectives.algorithms import Algorithm, policy_loss
+from models.objectives.normalisers import BatchTotals
+from models.training.loop import Loss
+from models.training.rollouts import Rollout, collate
+
+
+class PolicyMismatch(RuntimeError):
+    """The trainer's log-probabilities of fresh samples are not the sampler's: other weights, or other arithmetic."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rollouts of whole groups with their advantages (B,), float64, and which rows carry signal (bool B)."""
+
+    rollouts: list[Rollout]
+    advantages_B: Tensor
+    live_B: Tensor
+
+    def part(self, index: int, parts: int) -> "Scored":
+        """The index-th of `parts` equal pieces, in order."""
+        size = len(self.rollouts) // parts
+        cut = slice(index * size, (index + 1) * size)
+        return Scored(self.rollouts[cut], self.advantages_B[cut], self.live_B[cut])
+
+
+def score(rollouts: Sequence[Rollout], group_size: int, rule: Algorithm) -> Scored:
+    """Advantages within each run of group_size rollouts. Groups of equal rewards are silent: exactly 0."""
+    rewards_NG = torch.tensor([rollout.reward.total for rollout in rollouts], dtype=torch.float64).view(-1, group_size)
+    advantages_NG = rule.advantage(rewards_NG)
+    live_NG = (~constant_groups(rewards_NG))[:, None].expand_as(advantages_NG)
+    return Scored(list(rollouts), advantages_NG.flatten(), live_NG.flatten())
+
+
+def sampled_logprobs(model: Transformer, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """log π of each sampled token, shaped as mask_BT (0 elsewhere), and the entropies there (flat, nats, no gradient).
+
+    ids_BT has one column more than mask_BT; only masked positions are projected to the vocabulary.
+    """
+    live_BT = mask_BT.bool()
+    hidden_ND = model.hidden(ids_BT[:, :-1])[live_BT]
+    logprobs_NV = model.logits(hidden_ND).log_softmax(-1)
+    chosen_N = logprobs_NV.gather(-1, ids_BT[:, 1:][live_BT][:, None])[:, 0]
+    settled_NV = logprobs_NV.detach()
+    entropy_N = -(settled_NV.exp() * settled_NV).sum(-1)
+    return torch.zeros_like(mask_BT).masked_scatter(live_BT, chosen_N), entropy_N
+
+
+def step_loss(
+    model: Transformer,
+    scored: Scored,
+    rule: Algorithm,
+    *,
+    max_new_tokens: int,
+    max_logprob_gap: float | None,
+    reference: Transformer | None = None,
+    beta: float = 0.0,
+) -> Loss:
+    """The policy loss of these rollouts, with its figures.
+
+    Rows of silent groups are left out of the arithmetic, for their gradient is exactly 0 (not so with a reference,
+    whose KL speaks of every row); the weights use the totals of all rows, so leaving them out changes nothing. When
+    nothing carries signal the first row stands in, with advantage 0, so that the checks below still run.
+
+    max_logprob_gap: limit in nats on the mean |trainer − sampler| per token, for rollouts of the very policy that is
+    being trained; above it PolicyMismatch is raised. None for rollouts that an earlier update has already been made
+    from. Figures: clip_fraction (of tokens), entropy (nats per token), logprob_gap_mean, logprob_gap_max, kl (nats).
+    """
+    totals = BatchTotals(len(scored.rollouts), sum(sum(r.mask) for r in scored.rollouts), max_new_tokens)
+    everyone = range(len(scored.rollouts))
+    rows = list(everyone) if reference is not None else [i for i in everyone if bool(scored.live_B[i])]
+    rows = rows or [0]
+    device = model.embedding.weight.device
+    batch = collate([scored.rollouts[i] for i in rows], device)
+    logprobs_BT, entropy_N = sampled_logprobs(model, batch.ids_BT, batch.mask_BT)
+    reference_BT = None
+    if reference is not None:
+        with torch.no_grad():
+            reference_BT, _ = sampled_logprobs(reference, batch.ids_BT, batch.mask_BT)
+    found = policy_loss(
+        rule,
+        logprobs_BT,
+        batch.old_logprobs_BT,
+        scored.advantages_B[rows].to(device),
+        batch.mask_BT,
+        totals,
+        reference_logprobs_BT=reference_BT,
+        beta=beta,
+    )
+    tokens = entropy_N.numel()
+    gaps_N = (logprobs_BT.detach() - batch.old_logprobs_BT).abs()[batch.mask_BT.bool()]
+    gap = float(gaps_N.mean())
+    if max_logprob_gap is not None and not gap <= max_logprob_gap:
+        raise PolicyMismatch(
+            f"trainer and sampler differ by {gap:.3g} nats per token on fresh samples (limit {max_logprob_gap:g}): "
+            "they do not run the same weights or the same arithmetic"
+        )
+    metrics: dict[str, Tensor | float] = {
+        "clip_fraction": found.clipped_tokens / tokens,
+        "entropy": float(entropy_N.mean()),
+        "logprob_gap_mean": gap,
+        "logprob_gap_max": float(gaps_N.max()),
+        "kl": found.kl_sum / tokens,
+    }
+    return Loss(found.loss, metrics, tokens=batch.ids_BT.numel())
