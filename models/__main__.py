@@ -18,12 +18,24 @@ from typing import Any
 from models.artifacts import CorruptArtifact, verify
 from models.config import InputError
 
+# Read when torch loads: OpenMP threads that spin long while another process holds their core make a step 10x slower.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums in one order only with this
+
 Report = Callable[[str], None]
 
 COMMANDS: dict[str, str] = {
     "tokenizer": "models.data.tokenizer:run",
     "tokenize": "models.data.tokenize:run",
     "pretrain": "models.training.pretrain:run",
+    "synthesize": "models.tasks.synthesize:run",
+    "gradients": "models.diversity.features:run",
+    "select": "models.diversity.selection:run",
+    "rl-tasks": "models.tasks.rl_tasks:run",
+    "sft-data": "models.data.sft:run",
+    "sft": "models.training.sft:run",
+    "rl": "models.training.rl:run",
+    "evaluate": "models.evaluation.scorecard:run",
     "generate": "models.inference.generate:run",
     "export": "models.export.huggingface:run",
 }

@@ -153,6 +153,45 @@ class RlRecipe:
 
 
 @dataclass(frozen=True)
+class SynthesisRecipe:
+    """Which problems a teacher is asked, and how the procedural teacher errs."""
+
+    families: tuple[str, ...]  # models/tasks/families.py; the most frequent first
+    problems: int  # distinct problems, one candidate each
+    zipf: float  # the family of rank r gets a share proportional to r^-zipf; 0 is uniform
+    level_shares: tuple[float, float, float]  # of levels 1, 2, 3 within a family
+    votes: int = 3  # solutions per problem; more than half must agree
+    error_rate: float = 0.2  # of one procedural solution, mean over families
+    error_skew: float = 0.5  # the first family errs (1 + skew) times the rate, the last (1 - skew) times
+    typical_share: float = 0.5  # of the errors: the problem's typical mistake, the same each time
+    temperature: float = 0.75  # of teachers that sample
+    max_tokens: int = 64  # longest solution of a teacher that samples
+
+
+@dataclass(frozen=True)
+class SelectionRecipe:
+    """How diverse candidates are selected by the gradients of the base model."""
+
+    dim: int  # numbers a gradient is projected to, a multiple of 64
+    start_fraction: float  # of the valid candidates: the random pool that selection begins with
+    rounds: int  # equal batches that the other candidates are offered in
+    k_fraction: float  # clusters per row of the pool
+    keep_fraction: float  # of the clusters, by size from below, that may count as sparse
+    target: int  # rows at which selection stops; it can end with fewer
+    random_draws: int = 10  # random subsets of the same size that the selection is compared with
+
+
+@dataclass(frozen=True)
+class TasksRecipe:
+    """Problems for reinforcement learning, families equally frequent."""
+
+    families: tuple[str, ...]
+    train: int  # problems to train on
+    heldout: int  # problems to measure on
+    level_shares: tuple[float, float, float]  # of levels 1, 2, 3 within a family
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One whole run, all stages; functions in models/recipes.py return it."""
 
@@ -163,7 +202,10 @@ class Recipe:
     heldout_fraction: float  # of near-duplicate clusters, never trained on
     model: TransformerConfig  # vocab_size is replaced by the trained tokenizer's
     pretrain: PretrainRecipe
+    synthesis: SynthesisRecipe
+    selection: SelectionRecipe
     sft: SftRecipe
+    tasks: TasksRecipe
     rl: RlRecipe
 
 

@@ -4,7 +4,34 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from models.config import InputError, PretrainRecipe, Recipe, RlRecipe, SftRecipe, TransformerConfig, override
+from models.config import (
+    InputError,
+    PretrainRecipe,
+    Recipe,
+    RlRecipe,
+    SelectionRecipe,
+    SftRecipe,
+    SynthesisRecipe,
+    TasksRecipe,
+    TransformerConfig,
+    override,
+)
+
+# From what a tiny model can learn to what it hardly can: the skew over families follows this order.
+FAMILIES = (
+    "number_sorting",
+    "count_bits",
+    "word_reversal",
+    "number_filtering",
+    "chain_sum",
+    "letter_counting",
+    "leg_counting",
+    "products",
+    "gcd",
+    "base_conversion",
+    "spell_backward",
+    "caesar",
+)
 
 
 def smoke() -> Recipe:
@@ -36,6 +63,10 @@ def smoke() -> Recipe:
             sample_every=30,
             checkpoint_every=20,
         ),
+        synthesis=SynthesisRecipe(families=FAMILIES, problems=260, zipf=1.0, level_shares=(0.8, 0.2, 0.0)),
+        selection=SelectionRecipe(
+            dim=128, start_fraction=0.25, rounds=3, k_fraction=0.1, keep_fraction=0.5, target=120
+        ),
         sft=SftRecipe(
             steps=40,
             batch_size=16,
@@ -46,6 +77,7 @@ def smoke() -> Recipe:
             eval_samples=1,
             checkpoint_every=20,
         ),
+        tasks=TasksRecipe(families=FAMILIES, train=120, heldout=60, level_shares=(1.0, 0.0, 0.0)),
         rl=RlRecipe(
             steps=10,
             prompts_per_step=8,
@@ -88,7 +120,10 @@ def demo() -> Recipe:
             learning_rate=4e-3,
             warmup_steps=20,
         ),
+        synthesis=SynthesisRecipe(families=FAMILIES, problems=1800, zipf=1.0, level_shares=(0.6, 0.3, 0.1)),
+        selection=SelectionRecipe(dim=256, start_fraction=0.2, rounds=5, k_fraction=0.1, keep_fraction=0.5, target=800),
         sft=SftRecipe(steps=300, batch_size=32, learning_rate=1e-3, warmup_steps=10),
+        tasks=TasksRecipe(families=FAMILIES, train=1200, heldout=360, level_shares=(0.7, 0.3, 0.0)),
         rl=RlRecipe(steps=120, prompts_per_step=16, group_size=8, max_new_tokens=16, learning_rate=5e-4),
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.config import InputError
 from models.nets.transformer import KVCache, Transformer
+from models.seeds import uniforms
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,6 @@ class Completion:
     ids: list[int]  # sampled tokens; the last one is the stop token when `finished`
     logprobs: list[float]  # natural log-probability of each sampled token, full softmax at the sampling temperature
     finished: bool  # True: ended by a stop token; False: cut at max_new_tokens or the model's max_seq_len
-
-
-def uniforms(seeds: Sequence[int], positions: int) -> np.ndarray:
-    """Uniform numbers in [0, 1), (rows, positions) float64: entry (b, t) depends on seeds[b] and t alone.
-
-    Counter mode of the SplitMix64 finaliser (Steele, Lea, Flood 2014), applied to the seed and then to the counter;
-    the top 53 bits make the number.
-    """
-    rows = _mix(np.array([seed & 0xFFFFFFFFFFFFFFFF for seed in seeds], dtype=np.uint64))
-    counters = np.arange(1, positions + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return (_mix(rows[:, None] + counters[None]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def pick(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_k: int = 0) -> tuple[Tensor, Tensor]:
@@ -117,13 +107,6 @@ def generate(
         Completion(tokens[row, :n].tolist(), logprobs[row, :n].tolist(), bool(finished[row]))
         for row, n in enumerate(produced)
     ]
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """The SplitMix64 finaliser on uint64, wrapping."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 def _prefix_sums(weights_BV: Tensor) -> Tensor:

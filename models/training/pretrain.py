@@ -1,0 +1,155 @@
+"""`python -m models pretrain`: a base model from token shards, with the documents that it read."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.tokens.shards import CorruptShard, SplitReader
+from models.artifacts import digest, verify
+from models.config import InputError, PretrainRecipe
+from models.data.loader import WindowLoader, write_consumed
+from models.data.tokenizer import END_OF_TEXT_ID, load_tokenizer, tokenizer_sha256
+from models.evaluation.bits import BitsPerByte, model_bits, token_bytes, uniform_bits, unigram_bits
+from models.inference.sampler import generate
+from models.nets.transformer import Transformer
+from models.recipes import resolve
+from models.seeds import derive
+from models.training.checkpoint import save_final
+from models.training.loop import LoopSettings, Loss, autocast, choose_device, deterministic, token_loss, train
+from models.training.optim import Schedule, adamw
+from models.training.recorder import Recorder
+
+SAMPLE_TEMPERATURE = 0.8
+
+
+def schedule_of(recipe: PretrainRecipe) -> Schedule:
+    """The learning-rate schedule that a recipe describes."""
+    return Schedule(
+        peak=recipe.learning_rate,
+        steps=recipe.steps,
+        warmup_steps=recipe.warmup_steps,
+        kind=recipe.schedule,
+        cooldown_fraction=recipe.cooldown_fraction,
+        final_fraction=recipe.final_lr_fraction,
+    )
+
+
+def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    """The `pretrain` command. Config: recipe, seed, overrides, shards_dir, tokenizer_dir.
+
+    Publishes out/final: model.safetensors, config.json, the tokenizer, consumed.parquet, and a manifest with the bits
+    per byte of the model and of both baselines on all held-out documents.
+    """
+    recipe = resolve(config)
+    if not config.get("shards_dir") or not config.get("tokenizer_dir"):
+        raise InputError("pretrain needs shards_dir and tokenizer_dir")
+    shards_dir, tokenizer_dir = Path(config["shards_dir"]), Path(config["tokenizer_dir"])
+    shards = verify(shards_dir)
+    if shards.get("tokenizer_sha256") != tokenizer_sha256(tokenizer_dir):
+        raise InputError(f"the shards in {shards_dir} were made with another tokenizer than {tokenizer_dir}")
+    pretrain, device = recipe.pretrain, choose_device(recipe.pretrain.device)
+    if pretrain.seq_len > recipe.model.max_seq_len:
+        raise InputError(f"pretrain.seq_len {pretrain.seq_len} exceeds model.max_seq_len {recipe.model.max_seq_len}")
+    tokenizer = load_tokenizer(tokenizer_dir)
+    try:
+        training, heldout = SplitReader(shards_dir, "train"), SplitReader(shards_dir, "heldout")
+    except CorruptShard as error:
+        raise InputError(str(error)) from error
+    sizes, vocab_size = token_bytes(tokenizer), tokenizer.get_vocab_size()
+
+    deterministic(recipe.threads, recipe.seed)
+    model = Transformer(dataclasses.replace(recipe.model, vocab_size=vocab_size), derive(recipe.seed, "init")).to(
+        device
+    )
+    optimizer = adamw(
+        model,
+        weight_decay=pretrain.weight_decay,
+        beta1=pretrain.beta1,
+        beta2=pretrain.beta2,
+        eps=pretrain.adam_eps,
+    )
+    loader = WindowLoader(training, pretrain.batch_size, pretrain.seq_len, derive(recipe.seed, "order"))
+    identity = {
+        "parent": None,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "threads": recipe.threads,
+        "pretrain": dataclasses.asdict(pretrain),
+        "shards": digest(shards_dir),
+        "tokenizer_sha256": shards["tokenizer_sha256"],
+    }
+    report(f"pretrain: {model.config.n_params:,} parameters, {training.tokens:,} tokens, {pretrain.steps} steps")
+
+    def loss(model: Transformer, batch: Tensor) -> Loss:
+        return token_loss(model(batch[:, :-1]), batch[:, 1:], z_loss=pretrain.z_loss)
+
+    def after_step(step: int, recorder: Recorder) -> dict[str, float]:
+        if step % pretrain.sample_every == 0:
+            seed = derive(recipe.seed, "sample", step)
+            recorder.sample(step, "", sample_text(model, tokenizer, pretrain.sample_tokens, seed))
+        if step % pretrain.eval_every == 0 and step < pretrain.steps:
+            with autocast(device):
+                bits = model_bits(model, heldout, sizes, max_tokens=pretrain.eval_max_tokens)
+            report(f"pretrain: step {step}, {bits.value:.3f} bits per held-out byte ({bits.documents} documents)")
+            return {"bpb_heldout": bits.value}
+        return {}
+
+    recorder = train(
+        model,
+        optimizer,
+        lambda step: torch.from_numpy(loader.batch(step)).to(device),
+        loss,
+        schedule=schedule_of(pretrain),
+        settings=LoopSettings(pretrain.checkpoint_every, pretrain.log_every, pretrain.grad_clip, "pretrain"),
+        workdir=out,
+        identity=identity,
+        after_step=after_step,
+    )
+    with autocast(device):
+        bits = model_bits(model, heldout, sizes)
+    figures = {
+        **_bits_figures(
+            bits, uniform_bits(heldout, sizes, vocab_size), unigram_bits(heldout, training, sizes, vocab_size)
+        ),
+        "steps": pretrain.steps,
+        "tokens_trained": pretrain.steps * pretrain.batch_size * pretrain.seq_len,
+        "tokens_available": training.tokens,
+    }
+    recorder.log(pretrain.steps, **{name: value for name, value in figures.items() if name.startswith("bpb_")})
+    consumed = out / "consumed.parquet"
+    write_consumed(loader.consumed(pretrain.steps), consumed)
+    manifest = save_final(
+        out / "final", model, tokenizer_dir, {**identity, **figures}, kind="base_model", files={consumed.name: consumed}
+    )
+    report(
+        f"pretrain: {figures['bpb_heldout']:.3f} bits per held-out byte"
+        f" (unigram {figures['bpb_unigram']:.3f}, uniform {figures['bpb_uniform']:.3f})"
+    )
+    return {**figures, "params": manifest["params"]}
+
+
+def sample_text(model: Transformer, tokenizer: Any, tokens: int, seed: int) -> str:
+    """A text that the model writes from the beginning of a document."""
+    (completion,) = generate(
+        model,
+        [[END_OF_TEXT_ID]],
+        max_new_tokens=tokens,
+        temperature=SAMPLE_TEMPERATURE,
+        seeds=[seed],
+        stop_ids={END_OF_TEXT_ID},
+    )
+    return tokenizer.decode(completion.ids)
+
+
+def _bits_figures(model: BitsPerByte, uniform: BitsPerByte, unigram: BitsPerByte) -> dict[str, float | int]:
+    return {
+        "bpb_heldout": model.value,
+        "bpb_uniform": uniform.value,
+        "bpb_unigram": unigram.value,
+        "heldout_documents": model.documents,
+        "heldout_bytes": model.text_bytes,
+    }
