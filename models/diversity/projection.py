@@ -11,10 +11,11 @@ import numba
 import numpy as np
 import torch
 
+from models.seeds import GOLDEN, WORD, mix
+
 PARAMETER_BLOCK = 2048  # rows of signs made at a time: with 512 columns 4 MB, which stays in cache
 ROWS_PER_BATCH = 64  # vectors multiplied together; shorter batches are padded so that a row's bits never change
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
@@ -24,10 +25,8 @@ def reference_signs(seed: int, first: int, last: int, dim: int) -> np.ndarray:
     words = dim // 64
     with np.errstate(over="ignore"):
         counters = np.arange(first * words, last * words, dtype=np.uint64)
-        z = np.uint64(seed & 0xFFFFFFFFFFFFFFFF) + (counters + np.uint64(1)) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * _MIX_1
-        z = (z ^ (z >> np.uint64(27))) * _MIX_2
-        z = z ^ (z >> np.uint64(31))
+        z = np.uint64(seed & WORD) + (counters + np.uint64(1)) * GOLDEN
+        z = mix(z)
     bits = (z[:, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
     return np.where(bits == 1, np.float32(1), np.float32(-1)).reshape(last - first, dim)
 
@@ -37,7 +36,7 @@ def _fill(out_bits, seed, first, words):
     for row in range(out_bits.shape[0]):
         for word in range(words):
             counter = np.uint64((first + row) * words + word + 1)
-            z = seed + counter * _GOLDEN
+            z = seed + counter * GOLDEN
             z = (z ^ (z >> np.uint64(30))) * _MIX_1
             z = (z ^ (z >> np.uint64(27))) * _MIX_2
             z = z ^ (z >> np.uint64(31))
@@ -53,7 +52,7 @@ def _fill(out_bits, seed, first, words):
 def signs(seed: int, first: int, last: int, dim: int) -> np.ndarray:
     """Rows first..last-1 of the ±1 matrix, float32 (last - first, dim)."""
     block = np.empty((last - first, dim), dtype=np.float32)
-    _fill(block.view(np.uint32), np.uint64(seed & 0xFFFFFFFFFFFFFFFF), first, dim // 64)
+    _fill(block.view(np.uint32), np.uint64(seed & WORD), first, dim // 64)
     return block
 
 

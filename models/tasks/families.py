@@ -11,7 +11,7 @@ evaluation ("heldout"); the three never share a problem, whatever was generated 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,20 +189,29 @@ def role_of(identity: str) -> str:
 
 
 def generate(
-    family: str, n: int, seed: int, level: int = 1, *, roles: tuple[str, ...] | None = None, allow_fewer: bool = False
+    family: str,
+    n: int,
+    seed: int,
+    level: int = 1,
+    *,
+    roles: tuple[str, ...] | None = None,
+    exclude: Collection[str] = (),
+    allow_fewer: bool = False,
 ) -> list[Problem]:
     """n distinct problems of one family and level; the same arguments always give the same list.
 
-    A longer list starts with the shorter one. `roles` keeps only problems of these roles (see role_of).
-    Raises UnknownFamily, and FamilyExhausted when there are not n distinct problems, unless `allow_fewer`.
+    A longer list starts with the shorter one. `roles` keeps only problems of these roles (see role_of), `exclude`
+    leaves out problem ids. Raises UnknownFamily, and FamilyExhausted when there are fewer than n distinct problems,
+    unless `allow_fewer`.
     """
     found: dict[str, Problem] = {}
-    draws_left = MAX_DRAWS_PER_PROBLEM * max(n, 10)
+    draws_left = MAX_DRAWS_PER_PROBLEM * max(n, 50)
     for problem in _draws(family, seed, level):
         if len(found) >= n or draws_left <= 0:
             break
         draws_left -= 1
-        if roles is None or role_of(problem.problem_id) in roles:
+        wanted = roles is None or role_of(problem.problem_id) in roles
+        if wanted and problem.problem_id not in exclude:
             found.setdefault(problem.problem_id, problem)
     if len(found) < n and not allow_fewer:
         raise FamilyExhausted(

@@ -8,7 +8,6 @@ Solution i of a problem is drawn with solution_seed(seed, problem_id, i), so a s
 problems were asked, in which order or in how many batches.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from random import Random
 from typing import Protocol
 
 from models.config import InputError
+from models.seeds import derive
 from models.tasks.families import Problem
 from models.tasks.verify import final_answer
 
@@ -48,8 +48,7 @@ class Teacher(Protocol):
 
 def solution_seed(seed: int, problem_id: str, index: int) -> int:
     """The seed of one solution, 31 bits (servers take signed 32-bit seeds)."""
-    digest = hashlib.sha256(f"solution\0{seed}\0{problem_id}\0{index}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
+    return derive(seed, "solution", problem_id, index) >> 32
 
 
 def received(text: str, seed: int, *, complete: bool = True) -> Solution:
@@ -74,7 +73,7 @@ def skewed_error_rates(error_rate: float, skew: float, families: Sequence[str]) 
 
 @dataclass(frozen=True)
 class ProceduralTeacher:
-    """Writes short solutions whose answer is exact, except that a solution errs with its family's error rate.
+    """Writes solutions "Answer: X" whose answer is exact, except that a solution errs with its family's error rate.
 
     A tenth of the errors have no answer at all; of the others `typical_share` are the problem's typical mistake, the
     same one each time, so that some majorities are wrong, as those of real teachers are. The rest are random slips.
@@ -96,26 +95,11 @@ class ProceduralTeacher:
             raise InputError(f"the procedural teacher has no error rate for family {problem.family!r}")
         random = Random(seed)
         if random.random() >= self.error_rates[problem.family]:
-            return received(f"{working(problem)}Answer: {problem.answer}", seed)
+            return received(f"Answer: {problem.answer}", seed)
         if random.random() < 0.1:
             return Solution(NO_IDEA, None, seed)
         slips = random if random.random() >= self.typical_share else Random(problem.problem_id)
         return received(f"Answer: {wrong_answer(problem.answer, slips)}", seed)
-
-
-def working(problem: Problem) -> str:
-    """One line of working before the answer for families of several steps, else nothing. Always the right working."""
-    if problem.family == "chain_sum" and problem.question.count(" ") > 4:
-        first, *rest = problem.question.removesuffix(" = ?").split()
-        total, lines = int(first), []
-        for sign, number in zip(rest[::2], rest[1::2], strict=True):
-            after = total + int(number) if sign == "+" else total - int(number)
-            lines.append(f"{total} {sign} {number} = {after}")
-            total = after
-        return ", ".join(lines) + ". "
-    if problem.family == "spell_backward":
-        return " ".join(problem.answer) + ". "
-    return ""
 
 
 def wrong_answer(answer: str, random: Random) -> str:
