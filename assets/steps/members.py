@@ -166,7 +166,7 @@ def _begins_record(file: BinaryIO, offset: int) -> bool:
 
 
 def _next_member(file: BinaryIO, after: int, file_size: int) -> int:
-    """Offset of the next gzip member that begins with a record, at or after `after`; the file's size if there is none."""
+    """Offset of the next gzip member that begins with a record, from `after` on; the file's size if there is none."""
     position = after
     while position < file_size:
         file.seek(position)

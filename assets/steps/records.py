@@ -26,7 +26,8 @@ KNOWN_TYPES = frozenset(
 
 @dataclass(frozen=True)
 class Raw:
-    """A delimited record: its start and its block's span in the view (bytes), its type and headers (lower case names)."""
+    """A delimited record: where it starts and where its block lies in the view (bytes), its type, its headers by
+    lower-case name."""
 
     inner: int
     block_start: int
