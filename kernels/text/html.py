@@ -1,7 +1,7 @@
 """Main text of an HTML page: decoded as FineWeb decodes it, extracted by trafilatura, as a pure function of the bytes.
 
-FineWeb extracts with `deduplicate=True` and a wall-clock limit, so that its text depends on the pages seen before and on
-how busy the machine is. Here neither is used: the limits are on bytes and on depth, and are typed errors.
+FineWeb extracts with `deduplicate=True` and a wall-clock limit, so that its text depends on the pages seen before and
+on how busy the machine is. Here neither is used: the limits are on size, elements and depth, and are typed errors.
 Source of the settings: datatrove 0.10.1, pipeline/readers/warc.py and pipeline/extractors/trafilatura.py.
 """
 
@@ -20,10 +20,7 @@ MAX_ELEMENTS = 40_000  # time can grow with their square: 250,000 empty paragrap
 MAX_DEPTH = 250  # elements inside each other; libxml2 drops what lies deeper than 255, real pages stay under 100
 COUNT_ELEMENTS = XPath("count(//*)")
 TOO_DEEP = XPath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")")
-SETTINGS = {"favor_precision": True, "include_comments": False, "deduplicate": False}
-CANARY_TEXT = (
-    "The ferry leaves the harbour at six and comes back after dark, whatever the weather may be like that day."
-)
+CANARY_TEXT = "The ferry leaves the harbour at six and comes back after dark, whatever the weather may be like."
 CANARY_PAGE = f"<html><body><nav><a href='/'>Home</a></nav><article><p>{CANARY_TEXT}</p></article></body></html>"
 
 logging.getLogger("trafilatura").addHandler(logging.NullHandler())  # it warns of every page without text
@@ -102,7 +99,7 @@ def _extract(page: str, url: str) -> str:
             raise PageTooDeep(f"{url}: more than {MAX_DEPTH} elements inside each other")
         if (elements := int(COUNT_ELEMENTS(tree))) > MAX_ELEMENTS:
             raise TooManyElements(f"{url}: {elements} elements, the limit is {MAX_ELEMENTS}")
-        return trafilatura.extract(tree, **SETTINGS) or ""
+        return trafilatura.extract(tree, favor_precision=True, include_comments=False, deduplicate=False) or ""
     except ExtractionLimit:
         raise
     except Exception as error:
