@@ -1,0 +1,54 @@
+"""The configuration of every asset: the part of the recipe, policy or crawl listing that decides its bytes.
+
+An asset is outdated when its configuration differs from the one its materialization recorded, so nothing that leaves the
+bytes alone (worker count, device, paths) belongs here.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+# which fields of the recipe (models/config.py) each learning stage follows; seed and threads are added to all
+RECIPE_FIELDS: dict[str, tuple[str, ...]] = {
+    "tokenizer": ("vocab_size",),
+    "token_shards": ("heldout_fraction",),
+    "base_model": ("model", "pretrain"),
+    "synthetic_candidates": ("synthesis",),
+    "gradient_features": ("selection",),
+    "diverse_candidates": ("selection",),
+    "sft_dataset": ("sft",),
+    "sft_model": ("sft",),
+    "rl_tasks": ("rl",),
+    "rl_model": ("rl",),
+    "scorecard": ("evaluation",),
+    "released_model": (),
+}
+# assets whose figures a policy file decides
+POLICY_DECIDES = ("decisions",)
+
+
+def recipe_part(asset: str, recipe: str) -> dict[str, Any]:
+    """The fields of the named recipe that decide the asset's bytes. Raises models.config.InputError."""
+    from models.recipes import resolve
+
+    whole = dataclasses.asdict(resolve({"recipe": recipe}))
+    common = {"seed": whole["seed"], "threads": whole["threads"]}
+    return common | {name: whole[name] for name in RECIPE_FIELDS[asset] if name in whole}
+
+
+def config_of(asset: str, *, recipe: str, policy: str, files: list[tuple[str, int]] | None = None) -> dict[str, Any]:
+    """The configuration of an asset. `files` (path below the crawl root, bytes) decides crawl_manifest alone."""
+    if asset == "crawl_manifest":
+        return {"files": [list(file) for file in files or []]}
+    if asset in POLICY_DECIDES:
+        from assets.policy import load
+
+        chosen = load(policy)
+        return {"policy": chosen.id, "rules": chosen.digest}
+    return recipe_part(asset, recipe) if asset in RECIPE_FIELDS else {}
+
+
+def digest(value: Any) -> str:
+    """First 32 hex of the sha256 of the value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]

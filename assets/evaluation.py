@@ -1,0 +1,70 @@
+"""The `scorecard`: every model on every metric, beside the uniform and the random baseline."""
+
+import json
+import math
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from assets.conventions import Group, blocking_check, stage
+from assets.instruct import counted
+from assets.making import making
+from assets.programs import build
+from assets.resources import LakeResource, Progress, RecipeResource
+
+MODELS = ("base_model", "sft_model", "rl_model")
+
+
+@dg.asset(
+    **stage(Group.RELEASE, kinds={"parquet", "pytorch"}, version="1"),
+    deps=[*MODELS, "token_shards", "rl_tasks"],
+)
+def scorecard(
+    context: dg.AssetExecutionContext, lake: LakeResource, recipe: RecipeResource, progress: dg.ResourceParam[Progress]
+) -> dg.MaterializeResult:
+    """Bits per byte and accuracy of every model, with confidence intervals and baselines in the same rows."""
+    with making(context, lake, recipe, progress) as made:
+        config = {
+            "models": {name: str(made.lake.open_dir(name)) for name in MODELS},
+            "shards_dir": str(made.lake.open_dir("token_shards")),
+            "tasks_files": [str(made.lake.open_dir("rl_tasks") / "tasks.parquet")],
+        }
+        commit, _ = build(made, "evaluate", config)
+        directory = made.lake.open_dir(made.asset)
+        commit, schema = counted(directory / "scorecard.parquet", commit)
+        return made.result(commit, {"scores": dg.MetadataValue.md(as_markdown(directory))}, schema=schema)
+
+
+@blocking_check(scorecard, description="Every figure is finite, and the RL model is not worse than the SFT model.")
+def rl_is_not_worse_than_sft(lake: LakeResource) -> dg.AssetCheckResult:
+    scores = read_scores(lake.open().open_dir("scorecard"))
+    finite = all(math.isfinite(value) for value in scores["value"])
+    sft, rl = (score(scores, name, "accuracy") for name in ("sft_model", "rl_model"))
+    return dg.AssetCheckResult(passed=finite and rl >= sft, metadata={"sft_accuracy": sft, "rl_accuracy": rl})
+
+
+def read_scores(directory: Path) -> pl.DataFrame:
+    """The rows of a scorecard: model, metric, value, low, high, n and the baselines."""
+    return pl.read_parquet(directory / "scorecard.parquet")
+
+
+def score(scores: pl.DataFrame, model: str, metric: str) -> float:
+    """One figure of the scorecard. Raises LookupError when it is not there."""
+    rows = scores.filter((pl.col("model") == model) & (pl.col("metric") == metric))
+    if rows.height != 1:
+        raise LookupError(f"the scorecard has {rows.height} rows for {metric} of {model}")
+    return float(rows["value"][0])
+
+
+def as_markdown(directory: Path) -> str:
+    """The scorecard as a table for people."""
+    rows = read_scores(directory).to_dicts()
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    shown = (
+        " | ".join(
+            f"{value:.4g}" if isinstance(value, float) else json.dumps(value).strip('"') for value in row.values()
+        )
+        for row in rows
+    )
+    return "\n".join([*lines, *(f"| {line} |" for line in shown)])

@@ -1,0 +1,182 @@
+"""What an asset body works with: guarded inputs, its configuration, a place to work, and the result it returns.
+
+Two guards live here. Before the body: every input exists, and no blocking check on it stands failed (a blocking check
+stops only the run it ran in). After it: the lake's record of reads names nothing that the asset does not declare.
+"""
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from assets import conventions
+from assets.configs import config_of, digest
+from assets.lake import Commit, Lake
+from assets.resources import LakeResource, Progress, RecipeResource
+
+WHOLE = ""  # the partition of an unpartitioned asset
+MADE_BY = {"rejects": "documents", "record_counts": "documents"}  # tables that another asset writes beside its own
+
+
+class InputMissing(LookupError):
+    """An input of the asset was never materialized."""
+
+
+class UnsoundInput(RuntimeError):
+    """A blocking check on an input failed, so nothing may be built on it."""
+
+
+class UndeclaredRead(RuntimeError):
+    """The asset read something that its dependencies do not name: the lineage would be false."""
+
+
+Versions = dict[str, dict[str, str]]  # input asset → partition ("" when it has none) → data version
+
+
+def latest_version(instance: dg.DagsterInstance, asset: str, partition: str) -> str | None:
+    """Data version of the newest materialization, or None."""
+    wanted = dg.AssetRecordsFilter(dg.AssetKey([asset]), asset_partitions=[partition] if partition else None)
+    records = instance.fetch_materializations(wanted, limit=1).records
+    event = records[0].asset_materialization if records else None
+    return event.tags.get("dagster/data_version") if event is not None and event.tags else None
+
+
+def inputs_of(context: dg.AssetExecutionContext) -> Versions:
+    """The data version of every declared input as it stands now. Raises InputMissing."""
+    found: Versions = {}
+    for dep in context.assets_def.specs_by_key[context.asset_key].deps:
+        name = dep.asset_key.to_user_string()
+        if isinstance(dep.partition_mapping, dg.AllPartitionMapping):
+            partitions = list(context.instance.get_dynamic_partitions("snapshot"))
+        else:
+            partitions = [context.partition_key if context.has_partition_key else WHOLE]
+        versions = {partition: latest_version(context.instance, name, partition) for partition in partitions}
+        found[name] = {partition: version for partition, version in versions.items() if version is not None}
+        if not found[name]:
+            raise InputMissing(f"{context.asset_key.to_user_string()} needs {name}, which was never materialized")
+    return found
+
+
+def refuse_unsound(instance: dg.DagsterInstance, inputs: Versions) -> None:
+    """Raises UnsoundInput when the latest evaluation of a blocking check on one of the inputs failed."""
+    for name, versions in inputs.items():
+        for check in conventions.BLOCKING.get(name, []):
+            for partition in versions:
+                if failed_check(instance, dg.AssetCheckKey(dg.AssetKey([name]), check), partition):
+                    where = f" of {partition}" if partition else ""
+                    raise UnsoundInput(f"the check {check} on {name}{where} failed: repair it and check again")
+
+
+def failed_check(instance: dg.DagsterInstance, check: dg.AssetCheckKey, partition: str) -> bool:
+    """Whether the newest finished evaluation of the check on that partition failed."""
+    history = instance.event_log_storage.get_asset_check_execution_history(check, limit=1000)
+    finished = [row.status.value for row in history if (row.partition or WHOLE) == partition and row.event is not None]
+    verdicts = [status for status in finished if status in ("SUCCEEDED", "FAILED")]
+    return bool(verdicts) and verdicts[0] == "FAILED"
+
+
+@dataclass
+class Making:
+    """One materialization in progress."""
+
+    context: dg.AssetExecutionContext
+    home: LakeResource
+    lake: Lake
+    progress: Progress
+    inputs: Versions
+    recipe: str
+    config: dict[str, Any]
+    started: float = field(default_factory=time.monotonic)
+    cpu_before: float = field(default_factory=lambda: cpu_seconds())
+
+    @property
+    def asset(self) -> str:
+        return self.context.asset_key.to_user_string()
+
+    @property
+    def partition(self) -> str:
+        return self.context.partition_key if self.context.has_partition_key else WHOLE
+
+    @property
+    def code_version(self) -> str:
+        return str(self.context.assets_def.code_versions_by_key[self.context.asset_key])
+
+    @property
+    def key(self) -> str:
+        """Names the work: the same inputs, configuration and code version find their scratch again."""
+        return digest([self.asset, self.partition, self.inputs, self.config, self.code_version])[:16]
+
+    @property
+    def workdir(self) -> Path:
+        return self.lake.work_dir(self.asset, self.key)
+
+    def advance(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Show progress in shards or steps."""
+        self.progress.advance(self.asset, done, total, note)
+
+    def result(
+        self,
+        commit: Commit,
+        metadata: dict[str, Any] | None = None,
+        *,
+        schema: pa.Schema | None = None,
+        tokens: int | None = None,
+    ) -> dg.MaterializeResult:
+        """The result to return: version, size, cost, inputs and configuration. Raises UndeclaredRead."""
+        self._refuse_undeclared()
+        seconds = time.monotonic() - self.started
+        entries: dict[str, Any] = {
+            "dagster/row_count": commit.rows,
+            "stemma/bytes": commit.bytes,
+            "stemma/digest": commit.data_version,
+            "stemma/wall_s": round(seconds, 3),
+            "stemma/cpu_s": round(cpu_seconds() - self.cpu_before, 3),
+            "stemma/gpu_s": 0.0,
+            "stemma/inputs": dg.MetadataValue.json(self.inputs),
+            "stemma/config": dg.MetadataValue.json(self.config),
+            "stemma/config_digest": digest(self.config),
+        }
+        entries |= {"stemma/tokens": tokens} if tokens is not None else {}
+        entries |= {"dagster/column_schema": conventions.column_schema(schema)} if schema is not None else {}
+        entries |= metadata or {}
+        return dg.MaterializeResult(metadata=entries, data_version=dg.DataVersion(commit.data_version))
+
+    def _refuse_undeclared(self) -> None:
+        read = {MADE_BY.get(asset, asset) for asset, _ in self.lake.reads}
+        undeclared = sorted(read - set(self.inputs) - {self.asset})
+        if undeclared:
+            raise UndeclaredRead(f"{self.asset} read {', '.join(undeclared)} without declaring it in its deps")
+
+
+@contextmanager
+def making(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    recipe: RecipeResource,
+    progress: Progress,
+    files: list[tuple[str, int]] | None = None,
+) -> Iterator[Making]:
+    """Opens a materialization: inputs are looked up and guarded, the clock starts, progress is shown.
+
+    files: the crawl's listing, where it is the configuration (crawl_manifest).
+    """
+    inputs = inputs_of(context)
+    refuse_unsound(context.instance, inputs)
+    name = recipe.chosen(lake.path)
+    config = config_of(context.asset_key.to_user_string(), recipe=name, policy=recipe.policy, files=files)
+    made = Making(context, lake, lake.open(), progress, inputs, name, config)
+    progress.begin(made.asset, made.partition or None)
+    yield made
+    progress.end(made.asset, time.monotonic() - made.started)
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and its ended children so far."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)

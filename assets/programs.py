@@ -1,0 +1,164 @@
+"""Runs `python -m models …` under Dagster Pipes: one attempt at a time per work directory, resumable, tracked in MLflow.
+
+The work directory is locked, and the program inherits the lock. When the process that started it is killed, the next
+attempt waits for the program to end instead of writing beside it, and then finds its finished result.
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from assets.lake import Commit
+from assets.making import Making
+from assets.tracking import Record, TrackingResource, flatten, points
+
+POLL_S = 0.5  # how often curves are looked at while a program runs
+GRACE_S = 20  # how long an interrupted program may take to end
+REPO = Path(__file__).resolve().parents[1]
+
+
+class ProgramFailed(RuntimeError):
+    """A models command ended with an error; the message is the last of what it said."""
+
+
+def run_program(made: Making, command: str, config: dict[str, Any], on_curve: Callable[[], None] | None = None) -> Path:
+    """Runs one command to its end in the materialization's work directory; returns the finished `final` directory.
+
+    `on_curve` is called now and then while it runs, and once after it. Raises ProgramFailed.
+    """
+    workdir = made.workdir
+    (workdir / "command.json").write_text(json.dumps(config, indent=1, sort_keys=True))
+    argv = [sys.executable, "-m", "models", command, "--config", str(workdir / "command.json"), "--out", str(workdir)]
+    with (
+        _exclusive(made, workdir) as lock,
+        dg.open_pipes_session(
+            made.context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
+        ) as session,
+        (workdir / "stderr.log").open("wb") as errors,
+    ):
+        environment = {**os.environ, **session.get_bootstrap_env_vars()}
+        program = subprocess.Popen(
+            argv, cwd=REPO, env=environment, stdout=errors, stderr=errors, pass_fds=[lock], start_new_session=True
+        )
+        with _watching(made, workdir, on_curve):
+            try:
+                program.wait()
+            except BaseException:  # interrupted: the program must not outlive its materialization
+                program.terminate()
+                program.wait(GRACE_S)
+                raise
+    if program.returncode != 0:
+        said = (workdir / "stderr.log").read_text(errors="replace").strip().splitlines()[-12:]
+        raise ProgramFailed(f"python -m models {command} ended with {program.returncode}: " + "\n".join(said))
+    return workdir / "final"
+
+
+def build(made: Making, command: str, config: dict[str, Any]) -> tuple[Commit, dict[str, Any]]:
+    """A program whose finished directory becomes the asset's artifact: its commit and its manifest."""
+    final = run_program(made, command, {"recipe": made.recipe, **config})
+    return made.lake.commit_dir(made.asset, final), json.loads((final / "manifest.json").read_text())
+
+
+def train(
+    made: Making,
+    tracking: TrackingResource,
+    command: str,
+    config: dict[str, Any],
+    *,
+    parent: str | None,
+    sources: dict[str, Path],
+) -> tuple[Commit, dict[str, Any], dict[str, Any]]:
+    """A program whose curves, parameters, inputs and checkpoint MLflow shall hold.
+
+    parent: model digest of the checkpoint it starts from. sources: where each input lies, by asset.
+    Returns the commit, the checkpoint's manifest and the metadata that links to the MLflow run.
+    """
+    home = made.home.path
+    with tracking.run(home, _record(made, parent, sources), made.workdir) as run:
+        final = run_program(made, command, {"recipe": made.recipe, **config}, on_curve=run.deliver)
+        manifest = json.loads((final / "manifest.json").read_text())
+        commit = made.lake.commit_dir(made.asset, final)
+        figures = {key: float(value) for key, value in manifest.items() if type(value) in (int, float)}
+        run.finish(commit.data_version, made.lake.artifacts.root / made.asset / commit.data_version, figures)
+    return commit, manifest, run.metadata()
+
+
+def _record(made: Making, parent: str | None, sources: dict[str, Path]) -> Record:
+    identity = json.loads((made.home.path / "home.json").read_text())["id"]
+    tags = {
+        "dagster.run_id": made.context.run.run_id,
+        "dagster.asset_key": made.asset,
+        "dagster.partition": made.partition,
+        "dagster.job": made.context.run.job_name,
+        "stemma.home": identity,
+        "stemma.work": made.key,
+        "stemma.code_version": made.code_version,
+        "stemma.input_versions": json.dumps(made.inputs, sort_keys=True)[:8000],
+    }
+    inputs = [
+        {"name": name, "digest": next(iter(versions.values())), "source": str(sources.get(name, name))}
+        for name, versions in made.inputs.items()
+    ]
+    return Record(
+        asset=made.asset,
+        name=f"{made.asset}-{made.key}",
+        params=flatten(made.config),
+        tags=tags | ({"stemma.parent": parent} if parent else {}),
+        inputs=inputs,
+    )
+
+
+@contextmanager
+def _exclusive(made: Making, workdir: Path) -> Iterator[int]:
+    """The work directory's lock, as a file descriptor; waits while another attempt's program holds it."""
+    handle = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            made.context.log.info("an earlier attempt's program is still at work here: waiting for it to end")
+            made.advance(0, note="waiting for an earlier attempt to end")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _watching(made: Making, workdir: Path, on_curve: Callable[[], None] | None) -> Iterator[None]:
+    """Shows the newest point of the curves and hands them on, from a thread, until the block ends."""
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(POLL_S):
+            show(made, workdir)
+            if on_curve is not None:
+                on_curve()
+
+    thread = threading.Thread(target=look, name="curves", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def show(made: Making, workdir: Path) -> None:
+    """The last step of metrics.jsonl on the progress display."""
+    newest: dict[str, float] = {}
+    last = 0
+    for step, key, value in points(workdir / "metrics.jsonl"):
+        last, newest[key] = step, value
+    if newest:
+        shown = [f"{key} {value:.3g}" for key, value in sorted(newest.items())][:3]
+        made.advance(last, note=", ".join(shown))

@@ -1,0 +1,77 @@
+"""What assets may ask for: the lake, the crawl, the recipe, an engine for shards, and somewhere to show progress.
+
+Empty fields are filled from the environment when an asset runs, never at import. MLflow's resource is in tracking.py.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import dagster as dg
+
+from assets.lake import Lake
+
+BUNDLED_CRAWL = Path(__file__).resolve().parents[1] / "tests" / "data" / "crawl"
+
+
+class LakeResource(dg.ConfigurableResource):
+    """The home directory: tables, artifacts and scratch. Tables may live on S3 instead."""
+
+    home: str = ""  # STEMMA_HOME, else ./var
+    tables: str = ""  # STEMMA_LAKE: an s3:// URL for the tables; else the home
+
+    @property
+    def path(self) -> Path:
+        """The home directory, absolute."""
+        return Path(self.home or os.environ.get("STEMMA_HOME") or "var").absolute()
+
+    def open(self) -> Lake:
+        """A lake of its own for one materialization, so that its recorded reads are that asset's."""
+        return Lake(self.tables or os.environ.get("STEMMA_LAKE") or str(self.path), local=self.path)
+
+
+class CrawlResource(dg.ConfigurableResource):
+    """Where WARC files come from: a folder or fsspec URL that holds one folder per snapshot."""
+
+    root: str = ""  # STEMMA_CRAWL, else the crawl that is bundled with the project
+
+    @property
+    def place(self) -> str:
+        """The crawl root."""
+        return self.root or os.environ.get("STEMMA_CRAWL") or str(BUNDLED_CRAWL)
+
+
+class RecipeResource(dg.ConfigurableResource):
+    """Which recipe of models/recipes.py the learning stages follow, and the policy that decides about pages."""
+
+    name: str = ""  # STEMMA_RECIPE, else what the home was last made with, else demo
+    policy: str = "fineweb"
+
+    def chosen(self, home: Path) -> str:
+        """The recipe's name for this home."""
+        remembered = home / "recipe"
+        if self.name or os.environ.get("STEMMA_RECIPE"):
+            return self.name or os.environ["STEMMA_RECIPE"]
+        return remembered.read_text().strip() if remembered.is_file() else "demo"
+
+
+class Engine(Protocol):
+    """Where shards run. The interface is documented in orchestration/engines/base.py."""
+
+    def run(self, step: str, jobs: Sequence[Any], on_progress: Callable[..., None] | None = None) -> list[Any]:
+        """Run one step over all shards; every engine gives the same bytes."""
+        ...
+
+
+class Progress:
+    """Shows how far an asset is. This one shows nothing: for daemons, logs and tests."""
+
+    def begin(self, asset: str, partition: str | None) -> None:
+        """An asset starts."""
+
+    def advance(self, asset: str, done: int, total: int | None, note: str) -> None:
+        """`done` of `total` units (shards, steps) are finished; `note` is a few words."""
+
+    def end(self, asset: str, seconds: float) -> None:
+        """The asset is made."""

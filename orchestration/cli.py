@@ -1,0 +1,199 @@
+"""The command `stemma`. Heavy imports wait until a command needs them; every command speaks JSON when asked.
+
+Exit codes: 0 success; 1 a run failed; 2 the input cannot be used (one line that names it, nothing written).
+"""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From web crawl to RL checkpoint, every model traceable to its pages.",
+)
+ROOMS = ("orchestration", "assets", "models", "kernels")
+FAILURES = ("RunFailed", "ShardFailed", "ProgramFailed", "HomeUnusable", "UnsoundInput", "GateRefused")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+HomeOption = Annotated[Path | None, typer.Option("--home", help="Home directory (default: $STEMMA_HOME, else ./var).")]
+Model = Annotated[str, typer.Argument(help="champion, base_model, sft_model or rl_model.")]
+
+
+def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
+    """Our own typed errors become one line on stderr and an exit code; anything else is a defect and keeps its trace."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in ROOMS:
+                raise
+            typer.echo(f"stemma: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(1 if type(error).__name__ in FAILURES else 2) from error
+
+    return wrapped
+
+
+@app.command()
+@speaks_plainly
+def demo(
+    recipe: Annotated[str, typer.Option(help="Recipe of models/recipes.py: demo, or smoke for the smallest.")] = "demo",
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Make what is missing or outdated of the whole graph, on the bundled crawl (or $STEMMA_CRAWL)."""
+    from assets.resources import LakeResource
+    from orchestration import display, summary
+    from orchestration.demo import run_demo
+
+    watch = display.Stopwatch()
+    with display.live_progress(as_json) as progress:
+        outcome = run_demo(home, recipe, progress)
+    rows, figures = summary.table(outcome.states), summary.figures(LakeResource().open())
+    if as_json:
+        versions = {str(node): state.data_version for node, state in outcome.states.items()}
+        made = [str(node) for node in outcome.made]
+        display.emit(
+            {"recipe": recipe, "seconds": watch.seconds, "made": made, "assets": rows, "versions": versions, **figures}
+        )
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(display.assets_table(rows))
+    console.print(display.figures_table(figures))
+    made = f"{len(outcome.made)} made" if outcome.made else "nothing was outdated"
+    console.print(f"{made}, {watch.seconds:.0f} s, everything is in {outcome.home.root}", highlight=False)
+    console.print("Look next: [bold]make ui[/] (the graph and the runs), [bold]stemma trace champion --sample 5[/]")
+
+
+@app.command()
+@speaks_plainly
+def corpus(
+    warc: Annotated[list[Path], typer.Argument(help="WARC or WET files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for documents/, corpus/ and funnel.json.")],
+    policy: Annotated[str, typer.Option(help="Name of a policy, or a YAML file.")] = "fineweb",
+    workers: Annotated[int | None, typer.Option(min=1, help="Shards at once (default: the CPUs).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Clean text from anyone's WARC files, with a reason for every dropped page. No Dagster involved."""
+    from orchestration.corpus import corpus_command
+
+    corpus_command(warc, out, policy, workers, as_json)
+
+
+@app.command()
+@speaks_plainly
+def trace(
+    model: Model,
+    sample: Annotated[int | None, typer.Option(min=0, help="Show at most so many records of each stage.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Re-read every shown record from its WARC file.")] = False,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Name the crawl records behind a model, by stage, with WARC file and offset."""
+    import dagster as dg
+
+    from assets.resources import CrawlResource, LakeResource
+    from orchestration import display, tracing
+    from orchestration.home import locate, require
+
+    require(locate(home))
+    with dg.DagsterInstance.get() as instance:
+        found = tracing.trace(LakeResource().open(), instance, model, sample if as_json or sample is not None else 10)
+    if verify:
+        records = [row for stage in found["stages"] for row in stage.get("records", [])]
+        found["verified"], found["wrong"] = len(records), tracing.verify(CrawlResource().place, records)
+    if as_json:
+        display.emit(found)
+    else:
+        tracing.show(found)
+    if verify and found["wrong"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+@speaks_plainly
+def status(
+    sync: Annotated[bool, typer.Option("--sync", help="Send what MLflow missed while it was away.")] = False,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """What is missing or outdated, and because of what, all the way up the graph."""
+    import dagster as dg
+
+    from orchestration import display
+    from orchestration.definitions import defs
+    from orchestration.demo import look, send_spooled
+    from orchestration.home import locate, require
+    from orchestration.lineage import to_json
+
+    place = require(locate(home))
+    with dg.DagsterInstance.get() as instance:
+        sent = send_spooled(instance, place, strict=True) if sync else None
+        states = look(defs, instance)
+    if as_json:
+        display.emit({"home": str(place.root), "sent_to_mlflow": sent, "nodes": to_json(states)})
+    else:
+        display.show_states(states, sent)
+
+
+@app.command()
+@speaks_plainly
+def generate(
+    model: Model,
+    prompt: str,
+    tokens: Annotated[int, typer.Option(min=1, help="At most so many new tokens.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = 0.0,
+    seed: int = 0,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Let a model continue a prompt (base_model) or answer it (the others)."""
+    from orchestration.using import generate_text
+
+    generate_text(home, model, prompt, tokens, temperature, seed, as_json)
+
+
+@app.command()
+@speaks_plainly
+def export(
+    model: Model,
+    directory: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
+    form: Annotated[str, typer.Option("--format", help="hf: a Hugging Face directory.")] = "hf",
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model in another engine's format, after comparing its logits with ours."""
+    from orchestration.using import export_model
+
+    export_model(home, model, directory, form, as_json)
+
+
+@app.command()
+@speaks_plainly
+def ui(
+    port: Annotated[int, typer.Option(help="Dagster's port.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="MLflow's port.")] = 5000,
+    home: HomeOption = None,
+) -> None:
+    """Open Dagster (with its daemon) and MLflow on this machine; Ctrl-C ends both."""
+    from orchestration.servers import serve
+
+    sys.exit(serve(home, port, mlflow_port))
+
+
+def main() -> None:
+    """Entry point of the `stemma` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

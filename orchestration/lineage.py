@@ -1,0 +1,222 @@
+"""What is outdated, because of what: transitive over data versions, code versions, configuration, checks and snapshots.
+
+Dagster's own staleness looks one step back and sees nothing on partitioned assets. Here every materialization carries
+the data versions it was made from, and the present state is compared with that record all the way up the graph.
+"""
+
+import graphlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import dagster as dg
+
+WHOLE = ""  # the partition of an unpartitioned asset
+
+
+@dataclass(frozen=True, order=True)
+class Node:
+    """An asset, or one partition of a partitioned asset."""
+
+    asset: str
+    partition: str = WHOLE
+
+    def __str__(self) -> str:
+        return f"{self.asset}[{self.partition}]" if self.partition else self.asset
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why something is not current: `node` changed (or was never made) in `what`, from `was` to `now`."""
+
+    node: Node
+    what: Literal["missing", "code", "config", "data", "check"]
+    was: str = ""
+    now: str = ""
+
+    def __str__(self) -> str:
+        if self.what == "missing":
+            return f"{self.node} was never made"
+        if self.what == "check":
+            return f"{self.node}: check {self.was} {self.now}"
+        return f"{self.node}: {self.what} {self.was or 'none'} → {self.now or 'none'}"
+
+
+@dataclass(frozen=True)
+class State:
+    """How a node stands. `causes` are the roots of its being missing or outdated, its own and those above it."""
+
+    node: Node
+    status: Literal["current", "missing", "outdated"]
+    causes: tuple[Cause, ...] = ()
+    data_version: str | None = None
+    run_id: str | None = None
+    made_at: float | None = None  # seconds since the epoch; for people, no decision hangs on it
+    metadata: Mapping[str, Any] | None = None
+
+
+ConfigDigest = Callable[[Node], str]
+
+
+def order(definitions: dg.Definitions) -> list[dg.AssetSpec]:
+    """All asset specs, every one after those it depends on; ties by name."""
+    specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
+    graph = {key: sorted(dep.asset_key for dep in specs[key].deps) for key in sorted(specs)}
+    return [specs[key] for key in graphlib.TopologicalSorter(graph).static_order() if key in specs]
+
+
+def partitions_of(spec: dg.AssetSpec, instance: dg.DagsterInstance) -> list[str]:
+    """The partitions that an asset has now; [""] when it has none."""
+    definition = spec.partitions_def
+    return [WHOLE] if definition is None else list(definition.get_partition_keys(dynamic_partitions_store=instance))
+
+
+def survey(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    config_digest: ConfigDigest,
+    checks: Mapping[str, Iterable[str]] | None = None,
+) -> dict[Node, State]:
+    """The state of every node, in topological order.
+
+    config_digest: of the configuration that a node would be made with now.
+    checks: names of the blocking checks of each asset; one that did not pass since the node was made makes it outdated.
+    """
+    specs = order(definitions)
+    by_key = {spec.key: spec for spec in specs}
+    states: dict[Node, State] = {}
+    for spec in specs:
+        for partition in partitions_of(spec, instance):
+            node = Node(spec.key.to_user_string(), partition)
+            parents = [
+                Node(dep.asset_key.to_user_string(), key)
+                for dep in spec.deps
+                if dep.asset_key in by_key
+                for key in _partitions_read(by_key[dep.asset_key], partition, spec, instance)
+            ]
+            states[node] = _state(
+                spec, node, parents, states, instance, config_digest, (checks or {}).get(node.asset, ())
+            )
+    return states
+
+
+def _partitions_read(
+    parent: dg.AssetSpec, partition: str, child: dg.AssetSpec, instance: dg.DagsterInstance
+) -> list[str]:
+    if parent.partitions_def is not None and child.partitions_def is not None:
+        return [partition]
+    return partitions_of(parent, instance)
+
+
+def _state(
+    spec: dg.AssetSpec,
+    node: Node,
+    parents: list[Node],
+    states: Mapping[Node, State],
+    instance: dg.DagsterInstance,
+    config_digest: ConfigDigest,
+    checks: Iterable[str],
+) -> State:
+    inherited = [cause for parent in parents for cause in states[parent].causes]
+    wanted = dg.AssetRecordsFilter(spec.key, asset_partitions=[node.partition] if node.partition else None)
+    records = instance.fetch_materializations(wanted, limit=1).records
+    event = records[0].asset_materialization if records else None
+    if event is None:
+        return State(node, "missing", _distinct([Cause(node, "missing"), *inherited]))
+    tags, metadata = event.tags or {}, {key: entry.value for key, entry in event.metadata.items()}
+    own = _own_causes(spec, node, tags, metadata, config_digest)
+    own += _data_causes(parents, states, metadata.get("stemma/inputs") or {})
+    own += _check_causes(node, checks, instance, records[0].timestamp)
+    causes = _distinct([*own, *inherited])
+    return State(
+        node,
+        "outdated" if causes else "current",
+        causes,
+        tags.get("dagster/data_version"),
+        records[0].run_id,
+        records[0].timestamp,
+        metadata,
+    )
+
+
+def _own_causes(
+    spec: dg.AssetSpec, node: Node, tags: Mapping[str, str], metadata: Mapping[str, Any], config_digest: ConfigDigest
+) -> list[Cause]:
+    causes = []
+    code, config = tags.get("dagster/code_version", ""), str(metadata.get("stemma/config_digest", ""))
+    if code != (spec.code_version or ""):
+        causes.append(Cause(node, "code", code, spec.code_version or ""))
+    if config != (present := config_digest(node)):
+        causes.append(Cause(node, "config", config, present))
+    return causes
+
+
+def _data_causes(
+    parents: list[Node], states: Mapping[Node, State], recorded: Mapping[str, Mapping[str, str]]
+) -> list[Cause]:
+    """Inputs whose data version is another than the recorded one, snapshots that came, and snapshots that went."""
+    causes = []
+    for parent in parents:
+        was, now = recorded.get(parent.asset, {}).get(parent.partition, ""), states[parent].data_version or ""
+        if was != now:
+            causes.append(Cause(parent, "data", was, now))
+    known = {(parent.asset, parent.partition) for parent in parents}
+    gone = [(asset, key, was) for asset in sorted(recorded) for key, was in sorted(recorded[asset].items())]
+    causes += [Cause(Node(asset, key), "data", was) for asset, key, was in gone if (asset, key) not in known]
+    return causes
+
+
+def _check_causes(node: Node, checks: Iterable[str], instance: dg.DagsterInstance, since: float) -> list[Cause]:
+    causes = []
+    for name in checks:
+        key = dg.AssetCheckKey(dg.AssetKey([node.asset]), name)
+        history = instance.event_log_storage.get_asset_check_execution_history(key, limit=1000)
+        newest = next(
+            (
+                row.status.value
+                for row in history
+                if (row.partition or WHOLE) == node.partition
+                and row.event is not None
+                and row.event.timestamp >= since
+                and row.status.value in ("SUCCEEDED", "FAILED")
+            ),
+            None,
+        )
+        if newest != "SUCCEEDED":
+            causes.append(Cause(node, "check", name, "failed" if newest == "FAILED" else "has not run"))
+    return causes
+
+
+def _distinct(causes: Iterable[Cause]) -> tuple[Cause, ...]:
+    return tuple(dict.fromkeys(causes))
+
+
+def to_json(states: Mapping[Node, State]) -> list[dict[str, Any]]:
+    """One row per node for machines."""
+    return [
+        {
+            "asset": state.node.asset,
+            "partition": state.node.partition or None,
+            "status": state.status,
+            "data_version": state.data_version,
+            "run_id": state.run_id,
+            "because": [
+                {
+                    "asset": c.node.asset,
+                    "partition": c.node.partition or None,
+                    "what": c.what,
+                    "was": c.was,
+                    "now": c.now,
+                    "text": str(c),
+                }
+                for c in state.causes
+            ],
+        }
+        for state in states.values()
+    ]
+
+
+def digest_table(states: Mapping[Node, State]) -> str:
+    """Every node's data version as canonical JSON: two homes with the same text hold the same data."""
+    return json.dumps({str(node): state.data_version for node, state in states.items()}, sort_keys=True, indent=1)

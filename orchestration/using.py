@@ -1,0 +1,97 @@
+"""`stemma generate` and `stemma export`: a model from the lake, used through `python -m models`."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from assets.lake import Lake
+from assets.resources import LakeResource
+from orchestration.display import emit
+from orchestration.home import locate, require
+from orchestration.tracing import CHAMPION, model_dir
+
+REPO = Path(__file__).resolve().parents[1]
+FORMATS = ("hf",)
+
+
+class UnknownFormat(ValueError):
+    """An export format that Stemma does not write."""
+
+
+class DirectoryTaken(FileExistsError):
+    """The folder to write is there already."""
+
+
+class ProgramRefused(ValueError):
+    """The models program could not use its input; the message is its own."""
+
+
+def generate_text(
+    home: Path | None, model: str, prompt: str, tokens: int, temperature: float, seed: int, as_json: bool
+) -> None:
+    """Prints what the model says."""
+    config = {
+        "model_dir": str(model_dir(_lake(home), model)),
+        "prompt": prompt,
+        "chat": model != "base_model",
+        "max_new_tokens": tokens,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        said = _program("generate", config, Path(scratch))
+    if as_json:
+        emit({"model": model, "prompt": prompt, "text": said.rstrip("\n")})
+    else:
+        print(said.rstrip("\n"))
+
+
+def export_model(home: Path | None, model: str, directory: Path, form: str, as_json: bool) -> None:
+    """Writes the folder, whole or not at all. The champion was exported when it was released; others are now."""
+    if form not in FORMATS:
+        raise UnknownFormat(f"unknown format {form}: known are {', '.join(FORMATS)}")
+    if directory.exists():
+        raise DirectoryTaken(f"{directory} is there already: name a folder that is not")
+    lake = _lake(home)
+    source = model_dir(lake, model)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as scratch:
+        if model == CHAMPION:
+            exported = lake.open_dir("released_model")
+        else:
+            config = {"model_dir": str(source), "format": form}
+            _program("export", config, Path(scratch), out=Path(scratch) / "work")
+            exported = Path(scratch) / "work" / "final"
+        shutil.copytree(exported, Path(scratch) / "copy")
+        (Path(scratch) / "copy").rename(directory)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    summary = {"model": model, "directory": str(directory), "format": form, "digest": source.name}
+    summary |= {"largest_logit_difference": manifest["largest_logit_difference"]}
+    if as_json:
+        emit(summary)
+    else:
+        print(
+            f"{directory}: {model} {source.name}, logits differ by at most {manifest['largest_logit_difference']:.2g}"
+        )
+
+
+def _lake(home: Path | None) -> Lake:
+    require(locate(home))
+    return LakeResource().open()
+
+
+def _program(command: str, config: dict[str, Any], scratch: Path, out: Path | None = None) -> str:
+    """Runs `python -m models` and returns what it printed. Raises ProgramRefused with its last line."""
+    path = scratch / "command.json"
+    path.write_text(json.dumps(config))
+    argv = [sys.executable, "-m", "models", command, "--config", str(path)]
+    argv += ["--out", str(out)] if out is not None else []
+    done = subprocess.run(argv, cwd=REPO, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise ProgramRefused(lines[-1])
+    return done.stdout
