@@ -1,0 +1,138 @@
+"""Turns a WARC file into rows: documents (extracted text and where it came from), rejects, and counts of all records.
+
+The three tables account for every record: records in == pages + skipped + rejects. A page without text, or over a
+limit of the extractor, keeps its row with the text "". Rows stand in the order of the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from xxhash import xxh3_128_hexdigest
+
+from assets.schemas import table
+from assets.steps.warc import Page, Reject, Skipped, read
+from kernels.text.html import ExtractionLimit, UndecodablePage, decode, extract_decoded
+
+BATCH_PAGES = 512
+
+
+@dataclass
+class DocumentRows:
+    """What a batch of records became: rows of the documents and rejects tables, and how many records of each kind."""
+
+    documents: list[dict[str, Any]] = field(default_factory=list)
+    rejects: list[dict[str, Any]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def documents_of(
+    path: str | os.PathLike,
+    warc_path: str,
+    snapshot: str,
+    shard: str,
+    *,
+    size_bytes: int | None = None,
+    storage_options: dict | None = None,
+) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """(documents, rejects, record_counts) of one file, local or any fsspec URL; columns as in assets.schemas.
+
+    size_bytes: the file's size in the manifest; a shorter file gets a reject "truncated". Raises OSError if the file
+    cannot be opened or read, BrokenExtractor if the extractor is.
+    """
+    documents, rejects = [], []
+    counts: Counter[str] = Counter()
+    for batch in batches(path, warc_path, snapshot, shard, size_bytes=size_bytes, storage_options=storage_options):
+        documents.append(pa.Table.from_pylist(batch.documents, schema=table("documents").schema))
+        rejects.append(pa.Table.from_pylist(batch.rejects, schema=table("rejects").schema))
+        counts += batch.counts
+    place = {"snapshot": snapshot, "shard": shard, "warc_path": warc_path}
+    count_rows = [{**place, "kind": kind, "records": records} for kind, records in sorted(counts.items())]
+    return (
+        pa.concat_tables([table("documents").schema.empty_table(), *documents]).combine_chunks(),
+        pa.concat_tables([table("rejects").schema.empty_table(), *rejects]).combine_chunks(),
+        pa.Table.from_pylist(count_rows, schema=table("record_counts").schema),
+    )
+
+
+def batches(
+    path: str | os.PathLike,
+    warc_path: str,
+    snapshot: str,
+    shard: str,
+    *,
+    size_bytes: int | None = None,
+    storage_options: dict | None = None,
+    batch_pages: int = BATCH_PAGES,
+) -> Iterator[DocumentRows]:
+    """The rows of one file, `batch_pages` records' worth at a time, so that memory does not grow with the file."""
+    rows = DocumentRows()
+    for item in read(path, warc_path, size_bytes=size_bytes, storage_options=storage_options):
+        kind = _add(rows, item, {"snapshot": snapshot, "shard": shard, "warc_path": warc_path})
+        rows.counts[kind] += 1
+        if len(rows.documents) + len(rows.rejects) >= batch_pages:
+            yield rows
+            rows = DocumentRows()
+    if rows.counts:
+        yield rows
+
+
+def text_of(page: Page) -> tuple[str, str]:
+    """(main text, charset) of a page; a conversion record's text is taken as it is. Raises UndecodablePage.
+
+    Over a limit of the extractor the text is "".
+    """
+    decoded, charset = decode(page.body)
+    if page.content_type == "text/plain":
+        return decoded, charset
+    try:
+        return extract_decoded(decoded, page.url), charset
+    except ExtractionLimit:
+        return "", charset
+
+
+def host_of(url: str) -> str:
+    """Host of an address in lower case, "" where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _add(rows: DocumentRows, item: Page | Skipped | Reject, place: dict[str, str]) -> str:
+    """Adds a record's row to the batch; returns its kind for record_counts."""
+    if isinstance(item, Skipped):
+        return f"skipped:{item.reason}"
+    span = {"warc_offset": item.warc_offset, "warc_length": item.warc_length}
+    if isinstance(item, Reject):
+        rows.rejects.append({**place, **span, "reason": item.reason, "detail": item.detail})
+        return "reject"
+    try:
+        text, charset = text_of(item)
+    except UndecodablePage as error:
+        rows.rejects.append({**place, **span, "reason": "undecodable", "detail": f"{item.url}: {error}"})
+        return "reject"
+    rows.documents.append(
+        {
+            **place,
+            **span,
+            "doc_id": item.doc_id,
+            "warc_inner_offset": item.warc_inner_offset,
+            "url": item.url,
+            "host": host_of(item.url),
+            "fetched_at": item.fetched_at,
+            "payload_digest": item.payload_digest,
+            "content_type": item.content_type,
+            "charset": charset,
+            "payload_bytes": item.payload_bytes,
+            "text": text,
+            "content_hash": xxh3_128_hexdigest(text.encode("utf-8")),
+        }
+    )
+    return "page"
