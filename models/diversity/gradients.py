@@ -49,8 +49,9 @@ def completion_loss(model: Transformer, example: Example) -> Tensor:
 
 def example_gradient(model: Transformer, example: Example) -> Tensor:
     """The flat gradient (parameters,) float32 of completion_loss, in the order of model.parameters()."""
-    gradients = torch.autograd.grad(completion_loss(model, example), list(model.parameters()))
-    return torch.cat([gradient.reshape(-1) for gradient in gradients]).float()
+    flat = torch.empty(sum(parameter.numel() for parameter in model.parameters()))
+    _write_gradient(model, example, flat)
+    return flat
 
 
 def gradient_features(
@@ -66,14 +67,21 @@ def gradient_features(
     """
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
     features = np.empty((len(examples), dim), dtype=np.float32)
-    batch = np.empty((ROWS_PER_BATCH, n_parameters), dtype=np.float32)
+    batch = torch.empty((ROWS_PER_BATCH, n_parameters))
     for first in range(0, len(examples), ROWS_PER_BATCH):
         rows = examples[first : first + ROWS_PER_BATCH]
         for row, example in enumerate(rows):
-            batch[row] = example_gradient(model, example).cpu().numpy()
-        features[first : first + len(rows)] = project(batch[: len(rows)], dim, seed)
+            _write_gradient(model, example, batch[row])
+        features[first : first + len(rows)] = project(batch[: len(rows)].numpy(), dim, seed)
         progress(first + len(rows))
     return features
+
+
+def _write_gradient(model: Transformer, example: Example, flat: Tensor) -> None:
+    start = 0
+    for gradient in torch.autograd.grad(completion_loss(model, example), list(model.parameters())):
+        flat[start : start + gradient.numel()] = gradient.reshape(-1)
+        start += gradient.numel()
 
 
 def _used(example: Example) -> int:

@@ -73,7 +73,7 @@ def skewed_error_rates(error_rate: float, skew: float, families: Sequence[str]) 
 
 @dataclass(frozen=True)
 class ProceduralTeacher:
-    """Writes solutions "Answer: X" whose answer is exact, except that a solution errs with its family's error rate.
+    """Writes the exact answer and nothing else, except that a solution errs with its family's error rate.
 
     A tenth of the errors have no answer at all; of the others `typical_share` are the problem's typical mistake, the
     same one each time, so that some majorities are wrong, as those of real teachers are. The rest are random slips.
@@ -95,11 +95,11 @@ class ProceduralTeacher:
             raise InputError(f"the procedural teacher has no error rate for family {problem.family!r}")
         random = Random(seed)
         if random.random() >= self.error_rates[problem.family]:
-            return received(f"Answer: {problem.answer}", seed)
+            return received(problem.answer, seed)
         if random.random() < 0.1:
             return Solution(NO_IDEA, None, seed)
         slips = random if random.random() >= self.typical_share else Random(problem.problem_id)
-        return received(f"Answer: {wrong_answer(problem.answer, slips)}", seed)
+        return received(wrong_answer(problem.answer, slips), seed)
 
 
 def wrong_answer(answer: str, random: Random) -> str:
