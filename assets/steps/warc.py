@@ -165,8 +165,8 @@ def _of_member(member: Member, warc_path: str) -> Iterator[Page | Skipped | Reje
             continue
         if not member.damage:
             yield _of_record(raw, member, warc_path)
-        elif raw.end < member.view.size and (item := _of_record(raw, member, warc_path, must_verify=True)):
-            yield item
+        elif member.view.read(raw.end, 16).lstrip(b"\r\n"):
+            yield _of_record(raw, member, warc_path, must_verify=True)
         else:
             found_damage = True
             yield Reject(warc_path, *place, *_typed(member.damage))
