@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROWS_PER_GROUP = 1024
+ROWS_PER_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -170,11 +171,17 @@ class PartWriter:
             self.abort()
 
 
-def read_batches(root: str, parts: Iterable[PartFile], columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Rows of local part files, batch by batch, in the given order of files."""
+def read_batches(
+    root: str,
+    parts: Iterable[PartFile],
+    columns: list[str] | None = None,
+    storage_options: dict[str, str] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """Rows of part files, a hundred or so at a time, in the order of files and rows; without partition columns."""
+    fs, base = filesystem(root, storage_options)
     for part in parts:
-        with pq.ParquetFile(Path(root, part.path)) as file:
-            yield from file.iter_batches(batch_size=ROWS_PER_GROUP // 4, columns=columns)
+        with fs.open(f"{base}/{part.path}", "rb") as handle, pq.ParquetFile(handle) as file:
+            yield from file.iter_batches(batch_size=ROWS_PER_BATCH, columns=columns)
 
 
 def read_part(root: str, part: PartFile, storage_options: dict[str, str] | None = None) -> pa.Table:

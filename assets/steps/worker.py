@@ -17,7 +17,7 @@ from pathlib import Path
 from assets.steps.jobs import HEARTBEAT, ShardJob, ShardRecord
 
 STEPS = {
-    "documents": "assets.steps.shard_documents",
+    "documents": "assets.steps.shard",
     "annotations": "assets.steps.annotate",
     "signatures": "assets.steps.signatures",
     "corpus": "assets.steps.corpus",

@@ -1,0 +1,79 @@
+"""Corpus rows: the kept survivors, their text cleaned by C4's line rules and then scrubbed of personal data.
+
+The replacement for a piece of personal data depends on the document and the piece alone, so a row's text does too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from assets.parts import PartFile
+from assets.schemas import table
+from assets.steps.jobs import Beat, ShardJob
+from kernels.text import c4, pii
+
+CARRIED = (
+    "doc_id",
+    "warc_path",
+    "warc_offset",
+    "warc_length",
+    "warc_inner_offset",
+    "payload_digest",
+    "url",
+    "host",
+    "fetched_at",
+)
+CLUSTER = ("cluster_id", "cluster_size")
+LANGUAGE = ("language", "language_score")
+Extra = dict[str, dict[str, Any]]  # doc_id -> further columns of its row
+
+
+def compose(documents: pa.RecordBatch, survivors: Extra) -> pa.Table:
+    """Corpus rows of those documents (CARRIED and text) that are in `survivors`, in order.
+
+    `survivors` gives language, language_score, cluster_id and cluster_size by doc_id.
+    """
+    rows = []
+    for document in documents.to_pylist():
+        extra = survivors.get(document["doc_id"])
+        if extra is not None:
+            text = final_text(document["text"], document["doc_id"])
+            encoded = text.encode()
+            content = {"text": text, "content_hash": xxhash.xxh3_128_hexdigest(encoded), "text_bytes": len(encoded)}
+            rows.append({**{name: document[name] for name in CARRIED}, **extra, **content})
+    corpus = table("corpus")
+    fields = [field for field in corpus.schema if field.name not in corpus.partition_by]
+    return pa.Table.from_pylist(rows, schema=pa.schema(fields))
+
+
+def final_text(text: str, doc_id: str) -> str:
+    """A document's text as models learn from it."""
+    return pii.scrub(c4.clean(text).text, doc_id)
+
+
+def run(job: ShardJob, beat: Beat) -> tuple[dict[str, list[PartFile]], dict[str, int]]:
+    """The worker's step: documents, annotations and clusters to corpus rows, a batch at a time."""
+    survivors = surviving_documents(job)
+    with job.writer("corpus", table("corpus").schema) as writer:
+        for batch in job.batches("documents", [*CARRIED, "text"]):
+            writer.write(compose(batch, survivors))
+            beat()
+    return {"corpus": [writer.part] if writer.part else []}, {"documents": writer.rows}
+
+
+def surviving_documents(job: ShardJob) -> Extra:
+    """Survivors among the job's documents, with what annotations and clusters say of them."""
+    ours = {doc_id for batch in job.batches("documents", ["doc_id"]) for doc_id in batch.column("doc_id").to_pylist()}
+    survivors: Extra = {}
+    for batch in job.batches("duplicate_clusters", ["doc_id", "survivor", *CLUSTER]):
+        for row in batch.to_pylist():
+            if row["survivor"] and row["doc_id"] in ours:
+                survivors[row["doc_id"]] = {name: row[name] for name in CLUSTER}
+    for batch in job.batches("annotations", ["doc_id", *LANGUAGE]):
+        for row in batch.to_pylist():
+            if row["doc_id"] in survivors:
+                survivors[row["doc_id"]].update({name: row[name] for name in LANGUAGE})
+    return survivors

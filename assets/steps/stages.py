@@ -1,0 +1,157 @@
+"""Stages: each makes one table of one snapshot from the tables before it, and commits it in one transaction.
+
+These are the bodies of the assets `documents` to `corpus`, and `stemma corpus` calls the same ones. Work on document
+text runs as shard jobs on the engine that is handed in; a job whose record still verifies is not run again, so a stage
+costs what is new in it.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from assets.lake import Commit, Lake
+from assets.parts import PartFile
+from assets.policy import Policy
+from assets.steps import clusters, decide
+from assets.steps.jobs import ShardJob, ShardRecord, parts_of
+from kernels.text.clusters import THRESHOLD
+
+RANGE_BYTES = 12 << 20  # a WARC file is worked on in ranges of about this size,
+MOST_RANGES = 16  # but no more of them, as each reads the whole file (extraction costs fifty times as much)
+
+OnProgress = Callable[[int, int, str], None]
+
+
+class Engine(Protocol):
+    """Where shard jobs run: orchestration/engines."""
+
+    def run(self, step: str, jobs: Sequence[ShardJob], on_progress: OnProgress | None = None) -> list[ShardRecord]: ...
+
+
+def documents(
+    lake: Lake, engine: Engine, snapshot: str, crawl_root: str, on_progress: OnProgress | None = None
+) -> Commit:
+    """Reads every file of the snapshot's crawl_manifest: commits documents, rejects and record_counts.
+
+    Returns the commit of documents. Raises ShardFailed (engine), TableMissing, CommitConflict.
+    """
+    manifest = lake.scan("crawl_manifest", snapshot=snapshot).sort("warc_path").collect()
+    jobs = [
+        ShardJob(
+            step="documents",
+            shard=f"{snapshot}/{row['shard']}" + (f"/{k + 1} of {n}" if n > 1 else ""),
+            partition={"snapshot": snapshot, "shard": row["shard"]},
+            inputs={"sha256": row["sha256"], "warc_path": row["warc_path"], "size_bytes": row["size_bytes"]},
+            config={"range": [k, n]},
+            places={
+                "warc": f"{crawl_root.rstrip('/')}/{row['warc_path']}",
+                "outputs": {name: lake.staging(name) for name in ("documents", "rejects", "record_counts")},
+            },
+            work=_work(lake),
+            storage_options=lake.storage_options,
+        )
+        for row in manifest.to_dicts()
+        for n in [ranges(row["size_bytes"])]
+        for k in range(n)
+    ]
+    records = engine.run("documents", jobs, on_progress)
+    where = {"snapshot": snapshot}
+    for name in ("rejects", "record_counts"):
+        lake.commit(name, parts_of(records, name), replace=where)
+    return lake.commit("documents", parts_of(records, "documents"), replace=where)
+
+
+def ranges(size_bytes: int) -> int:
+    """How many jobs share a WARC file of that size; a function of the file alone."""
+    return max(1, min(MOST_RANGES, round(size_bytes / RANGE_BYTES)))
+
+
+def annotations(lake: Lake, engine: Engine, snapshot: str, on_progress: OnProgress | None = None) -> Commit:
+    """Measures every document. Raises as `documents`."""
+    jobs = _jobs(lake, "annotations", snapshot, per_shard=[])
+    records = engine.run("annotations", jobs, on_progress)
+    return lake.commit("annotations", parts_of(records, "annotations"), replace={"snapshot": snapshot})
+
+
+def decisions(lake: Lake, snapshot: str, policy: Policy) -> Commit:
+    """Decides about every annotated document under the policy. Raises PolicyError, TableMissing, CommitConflict."""
+    decided = decide.decisions(lake.scan("annotations", snapshot=snapshot), policy)
+    return lake.write("decisions", decided, replace={"snapshot": snapshot})
+
+
+def signatures(lake: Lake, engine: Engine, snapshot: str, on_progress: OnProgress | None = None) -> Commit:
+    """Signs every kept document. Raises as `documents`."""
+    jobs = _jobs(lake, "signatures", snapshot, per_shard=["decisions"])
+    records = engine.run("signatures", jobs, on_progress)
+    return lake.commit("signatures", parts_of(records, "signatures"), replace={"snapshot": snapshot})
+
+
+def duplicate_clusters(lake: Lake, snapshot: str, threshold: float = THRESHOLD) -> Commit:
+    """Clusters the kept documents of the snapshot. Raises TableMissing, CommitConflict, ValueError (threshold)."""
+    pages = lake.scan("documents", snapshot=snapshot)
+    kept = lake.scan("decisions", snapshot=snapshot).filter(pl.col("verdict") == "kept").select("doc_id")
+    signed = lake.scan("signatures", snapshot=snapshot).select("doc_id", "signature")
+    members = (
+        pages.select("doc_id", "fetched_at").join(kept, on="doc_id", how="semi").join(signed, on="doc_id", how="left")
+    )
+    found = clusters.find(members.collect(engine="streaming"), pages, threshold)
+    return lake.write(
+        "duplicate_clusters", found.with_columns(pl.lit(snapshot).alias("snapshot")), replace={"snapshot": snapshot}
+    )
+
+
+def corpus(lake: Lake, engine: Engine, snapshot: str, on_progress: OnProgress | None = None) -> Commit:
+    """Cleans and scrubs the survivors. Raises as `documents`."""
+    whole = {"duplicate_clusters": lake.parts("duplicate_clusters", snapshot=snapshot)}
+    jobs = _jobs(lake, "corpus", snapshot, per_shard=["annotations"], whole=whole)
+    records = engine.run("corpus", jobs, on_progress)
+    return lake.commit("corpus", parts_of(records, "corpus"), replace={"snapshot": snapshot})
+
+
+def _jobs(
+    lake: Lake,
+    step: str,
+    snapshot: str,
+    *,
+    per_shard: Sequence[str],
+    whole: dict[str, list[PartFile]] | None = None,
+) -> list[ShardJob]:
+    """One job for each part file of documents; beside it, each reads its shard's parts of the tables `per_shard` and
+    the part files `whole`."""
+    by_shard: dict[str, dict[str, list[PartFile]]] = defaultdict(lambda: {name: [] for name in per_shard})
+    for name in per_shard:
+        for part in lake.parts(name, snapshot=snapshot):
+            by_shard[part.partition["shard"]][name].append(part)
+    jobs = []
+    pages = lake.parts("documents", snapshot=snapshot)
+    for part in pages:
+        shard = part.partition["shard"]
+        inputs: dict[str, list[PartFile]] = {"documents": [part], **by_shard[shard], **(whole or {})}
+        of_shard = [page.path for page in pages if page.partition["shard"] == shard]
+        places: dict[str, Any] = {
+            "inputs": {name: lake.staging(name) for name in inputs},
+            "outputs": {step: lake.staging(step)},
+            "cache": str(lake.local / "cache"),
+        }
+        number = f"/{of_shard.index(part.path) + 1} of {len(of_shard)}" if len(of_shard) > 1 else ""
+        jobs.append(
+            ShardJob(
+                step=step,
+                shard=f"{snapshot}/{shard}{number}",
+                partition=part.partition,
+                inputs={name: [asdict(p) for p in parts] for name, parts in inputs.items()},
+                config={},
+                places=places,
+                work=_work(lake),
+                storage_options=lake.storage_options,
+            )
+        )
+    return jobs
+
+
+def _work(lake: Lake) -> str:
+    return str(Path(lake.local) / "work" / "shards")
