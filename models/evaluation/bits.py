@@ -5,6 +5,7 @@ a figure never depends on what lies beside a document. The begin token itself is
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,14 +53,22 @@ def document_indices(reader: SplitReader, max_tokens: int | None = None) -> rang
 
 @torch.inference_mode()
 def model_bits(
-    model: Transformer, reader: SplitReader, sizes: np.ndarray, *, max_tokens: int | None = None, batch_size: int = 8
+    model: Transformer,
+    reader: SplitReader,
+    sizes: np.ndarray,
+    *,
+    max_tokens: int | None = None,
+    documents: Sequence[int] | None = None,
+    batch_size: int = 8,
 ) -> BitsPerByte:
     """Bits of the model on a split's documents. sizes: `token_bytes` of its tokenizer.
+
+    documents: which ones, by index; else the first ones up to max_tokens, or all.
 
     A document longer than the model's context is cut into windows that share one token: every text token is predicted
     exactly once, from what precedes it in its own window.
     """
-    indices = document_indices(reader, max_tokens)
+    indices = document_indices(reader, max_tokens) if documents is None else documents
     context = model.config.max_seq_len
     windows = []
     for index in indices:

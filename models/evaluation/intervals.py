@@ -42,3 +42,17 @@ def bootstrap_mean(values: list[float], seed: int = 0, resamples: int = 1000) ->
     means_r = data_n[rng.integers(0, len(data_n), size=(resamples, len(data_n)))].mean(axis=1)
     low, high = np.quantile(means_r, [0.025, 0.975])
     return Estimate(float(data_n.mean()), float(low), float(high), len(data_n))
+
+
+def bootstrap_ratio(
+    numerators: list[float], denominators: list[float], seed: int = 0, resamples: int = 1000
+) -> Estimate:
+    """Σ numerators / Σ denominators over units (bits and bytes of documents), with a percentile bootstrap over them."""
+    if not numerators or len(numerators) != len(denominators):
+        raise ValueError("need at least one unit, and as many denominators as numerators")
+    over_n, under_n = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    drawn_rn = rng.integers(0, len(over_n), size=(resamples, len(over_n)))
+    ratios_r = over_n[drawn_rn].sum(axis=1) / under_n[drawn_rn].sum(axis=1)
+    low, high = np.quantile(ratios_r, [0.025, 0.975])
+    return Estimate(float(over_n.sum() / under_n.sum()), float(low), float(high), len(over_n))

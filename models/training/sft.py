@@ -37,6 +37,7 @@ CONSUMED_SCHEMA = pa.schema(
     ]
 )
 SAMPLES_SHOWN = 3
+PIECES = 2
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,28 @@ def collate(examples: Sequence[dict[str, Any]], device: torch.device | str = "cp
     return ExampleBatch(torch.from_numpy(ids).to(device), torch.from_numpy(targets).to(device))
 
 
-def masked_loss(model: Transformer, batch: ExampleBatch) -> Loss:
-    """Cross-entropy in nats, summed over the targets of the batch and divided by their number.
+def pieces(examples: Sequence[dict[str, Any]], device: torch.device | str = "cpu") -> list[ExampleBatch]:
+    """One step's examples, by length in PIECES padded batches: half the padding of one batch, the same loss."""
+    by_length = sorted(examples, key=lambda example: len(example["input_ids"]))
+    size = -(-len(by_length) // PIECES)
+    return [collate(by_length[first : first + size], device) for first in range(0, len(by_length), size)]
+
+
+def masked_loss(model: Transformer, batches: Sequence[ExampleBatch]) -> Loss:
+    """Cross-entropy in nats, summed over the targets of all batches and divided by their number.
 
     Only the positions before a target are projected to the vocabulary; no other position has a gradient.
     """
-    targets_BT = batch.targets_BT[:, 1:]
-    hidden_ND = model.hidden(batch.ids_BT[:, :-1])[targets_BT]
-    value = torch.nn.functional.cross_entropy(model.logits(hidden_ND), batch.ids_BT[:, 1:][targets_BT])
-    return Loss(value, {"loss_tokens": float(hidden_ND.shape[0])}, tokens=batch.ids_BT.numel())
+    total = torch.zeros((), device=batches[0].ids_BT.device)
+    count = 0
+    for batch in batches:
+        targets_BT = batch.targets_BT[:, 1:]
+        hidden_ND = model.hidden(batch.ids_BT[:, :-1])[targets_BT]
+        answers_N = batch.ids_BT[:, 1:][targets_BT]
+        total = total + torch.nn.functional.cross_entropy(model.logits(hidden_ND), answers_N, reduction="sum")
+        count += len(answers_N)
+    tokens = sum(batch.ids_BT.numel() for batch in batches)
+    return Loss(total / max(count, 1), {"loss_tokens": float(count)}, tokens=tokens)
 
 
 def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dict[str, Any]:
@@ -137,9 +151,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     recorder = train(
         model,
         adamw(model, weight_decay=sft.weight_decay, beta1=sft.beta1, beta2=sft.beta2, eps=sft.adam_eps),
-        lambda step: collate(
-            [training[i] for i in step_rows(len(training), sft.batch_size, recipe.seed, step)], device
-        ),
+        lambda step: pieces([training[i] for i in step_rows(len(training), sft.batch_size, recipe.seed, step)], device),
         masked_loss,
         schedule=Schedule(
             peak=sft.learning_rate,
