@@ -1,7 +1,7 @@
 """The configuration of every asset: the part of the recipe, policy or crawl listing that decides its bytes.
 
-An asset is outdated when its configuration differs from the one its materialization recorded, so nothing that leaves the
-bytes alone (worker count, device, paths) belongs here.
+An asset is outdated when its configuration differs from the one its materialization recorded, so nothing that leaves
+the bytes alone (worker count, paths) belongs here.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ RECIPE_FIELDS: dict[str, tuple[str, ...]] = {
     "diverse_candidates": ("selection",),
     "sft_dataset": ("sft",),
     "sft_model": ("sft",),
-    "rl_tasks": ("rl",),
+    "rl_tasks": ("tasks",),
     "rl_model": ("rl",),
-    "scorecard": ("evaluation",),
+    "scorecard": ("rl",),
     "released_model": (),
 }
 # assets whose figures a policy file decides
-POLICY_DECIDES = ("decisions",)
+POLICY_DECIDES = ("decisions", "corpus_card")
 
 
 def recipe_part(asset: str, recipe: str) -> dict[str, Any]:

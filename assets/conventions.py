@@ -87,8 +87,11 @@ def stage(
     }
 
 
-def blocking_check(asset: dg.AssetsDefinition, *, description: str) -> Callable[[Callable[..., Any]], Any]:
-    """An asset check that stops its own run, and that the guard inside every consumer asks about (`making`)."""
+def blocking_check(asset: Any, *, description: str) -> Callable[[Callable[..., Any]], Any]:
+    """A check of an asset (an AssetsDefinition) that stops its own run, and that the guard in every consumer asks about.
+
+    See `making`.
+    """
 
     def declare(function: Callable[..., Any]) -> Any:
         BLOCKING.setdefault(asset.key.to_user_string(), []).append(function.__name__)

@@ -30,7 +30,7 @@ def synthetic_candidates(
         commit, manifest = build(made, "synthesize", {})
         commit, schema = counted(made.lake.open_dir(made.asset) / "candidates.parquet", commit)
         tokens = count_tokens(tokenizer_dir, made.lake.open_dir(made.asset) / "candidates.parquet")
-        return made.result(commit, {"teacher": str(manifest.get("teacher", ""))}, schema=schema, tokens=tokens)
+        return made.result(commit, {"teacher": manifest["teacher"]}, schema=schema, tokens=tokens)
 
 
 @dg.asset(
@@ -56,7 +56,7 @@ def gradient_features(
 def diverse_candidates(
     context: dg.AssetExecutionContext, lake: LakeResource, recipe: RecipeResource, progress: dg.ResourceParam[Progress]
 ) -> dg.MaterializeResult:
-    """The candidates that fill the sparse regions of gradient space, with G-Vendi beside random choices of that size."""
+    """The candidates that fill sparse regions of gradient space, with G-Vendi beside random choices of that size."""
     with making(context, lake, recipe, progress) as made:
         candidates = made.lake.open_dir("synthetic_candidates") / "candidates.parquet"
         features = made.lake.open_dir("gradient_features")
@@ -114,7 +114,7 @@ def sft_model(
         }
         parent = sources["base_model"].name
         commit, manifest, links = train(made, tracking, "sft", config, parent=parent, sources=sources)
-        return made.result(commit, {"accuracy": manifest["accuracy"], **links})
+        return made.result(commit, {"accuracy_greedy": manifest["accuracy_greedy"], **links})
 
 
 @blocking_check(sft_model, description="The tuned model is a child of the present base model.")
@@ -130,10 +130,10 @@ def counted(path: Path, commit: Commit) -> tuple[Commit, pa.Schema]:
 
 
 def count_tokens(tokenizer_dir: Path, candidates: Path) -> int:
-    """Tokens of all prompts and responses."""
+    """Tokens of all questions and solutions."""
     from models.data.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(tokenizer_dir)
-    table = pq.read_table(candidates, columns=["prompt", "response"])
+    table = pq.read_table(candidates, columns=["question", "solution"])
     texts = [text or "" for column in table.columns for text in column.to_pylist()]
     return sum(len(encoding.ids) for encoding in tokenizer.encode_batch(texts))

@@ -29,7 +29,7 @@ def base_model(
         config = {"shards_dir": str(sources["token_shards"]), "tokenizer_dir": str(sources["tokenizer"])}
         commit, manifest, links = train(made, tracking, "pretrain", config, parent=None, sources=sources)
         figures = {name: manifest[name] for name in ("bpb_heldout", "bpb_uniform", "bpb_unigram")}
-        return made.result(commit, {**figures, **links})
+        return made.result(commit, {**figures, **links}, tokens=manifest["tokens_trained"])
 
 
 @blocking_check(base_model, description="Held-out bits per byte are finite and below the uniform baseline.")

@@ -1,4 +1,4 @@
-"""Runs `python -m models …` under Dagster Pipes: one attempt at a time per work directory, resumable, tracked in MLflow.
+"""Runs `python -m models …` under Dagster Pipes: one attempt at a time in a work directory, resumable, tracked.
 
 The work directory is locked, and the program inherits the lock. When the process that started it is killed, the next
 attempt waits for the program to end instead of writing beside it, and then finds its finished result.

@@ -33,7 +33,7 @@ def rl_tasks(
 def tasks_are_unseen(lake: LakeResource) -> dg.AssetCheckResult:
     opened = lake.open()
     tasks = pq.read_table(opened.open_dir("rl_tasks") / "tasks.parquet", columns=["task_id"])["task_id"].to_pylist()
-    seen = pq.read_table(opened.open_dir("sft_dataset") / "sft.parquet", columns=["candidate_id"])["candidate_id"]
+    seen = pq.read_table(opened.open_dir("sft_dataset") / "sft.parquet", columns=["problem_id"])["problem_id"]
     shared = set(tasks) & set(seen.to_pylist())
     unique = len(tasks) == len(set(tasks))
     return dg.AssetCheckResult(passed=not shared and unique and len(tasks) > 0, metadata={"shared": len(shared)})
@@ -60,11 +60,13 @@ def rl_model(
         }
         parent = sources["sft_model"].name
         commit, manifest, links = train(made, tracking, "rl", config, parent=parent, sources=sources)
-        return made.result(commit, {"accuracy": manifest["accuracy"], **links})
+        return made.result(commit, {"accuracy_greedy": manifest["accuracy_greedy"], **links})
 
 
 @blocking_check(rl_model, description="The accuracy is finite and the model is a child of the present instruct model.")
 def rl_model_is_sound(lake: LakeResource) -> dg.AssetCheckResult:
     manifest, parent = manifest_of(lake, "rl_model"), lake.open().open_dir("sft_model").name
-    passed = manifest["parent"] == parent and math.isfinite(manifest["accuracy"])
-    return dg.AssetCheckResult(passed=passed, metadata={"accuracy": manifest["accuracy"], "parent": parent})
+    passed = manifest["parent"] == parent and math.isfinite(manifest["accuracy_greedy"])
+    return dg.AssetCheckResult(
+        passed=passed, metadata={"accuracy_greedy": manifest["accuracy_greedy"], "parent": parent}
+    )

@@ -1,23 +1,20 @@
-"""The `released_model`: what other engines load, with a card made from metadata; it alone moves the alias `champion`."""
+"""The `released_model`: what other engines load, with its card; it alone moves the registry's alias `champion`."""
 
 import math
-import shutil
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from assets.cards import model_card
+from assets.cards import model_facts
 from assets.conventions import Group, blocking_check, stage
-from assets.evaluation import read_scores, score
-from assets.making import Making, making
-from assets.programs import run_program
+from assets.evaluation import ACCURACY, read_scores, score
+from assets.making import making
+from assets.programs import build
 from assets.resources import LakeResource, Progress, RecipeResource
 from assets.tokens import manifest_of
 from assets.tracking import TrackingResource, promote
 
 RELEASED_FROM = "rl_model"
-LARGEST_LOGIT_DIFFERENCE = 1e-4  # fp32, ours against transformers
 
 
 class GateRefused(RuntimeError):
@@ -35,29 +32,23 @@ def released_model(
     tracking: TrackingResource,
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
-    """The champion as a Hugging Face directory whose logits equal ours, with its model card. Passing the gate is a must."""
+    """The champion as a Hugging Face directory: exported only if its logits equal ours, promoted through the gate."""
     with making(context, lake, recipe, progress) as made:
         model_dir = made.lake.open_dir(RELEASED_FROM)
-        gate(read_scores(made.lake.open_dir("scorecard")))
-        exported = run_program(made, "export", {"model_dir": str(model_dir), "format": "hf"})
-        directory, manifest = _assemble(made, exported, model_dir.name)
-        commit = made.lake.commit_dir(made.asset, directory)
+        scores = read_scores(made.lake.open_dir("scorecard"))
+        gate(scores)
+        facts = model_facts(scores, RELEASED_FROM, made.lake.open_dir("corpus_card"))
+        commit, _ = build(made, "export", {"model_dir": str(model_dir), "format": "hf", "card": facts})
         state = promote(lake.path, tracking.address(lake.path), model_dir.name)
-        card = (directory / "README.md").read_text()
-        difference = manifest["largest_logit_difference"]
-        return made.result(
-            commit, {"card": dg.MetadataValue.md(card), "champion": state, "largest_logit_difference": difference}
-        )
+        card = (made.lake.open_dir(made.asset) / "README.md").read_text()
+        return made.result(commit, {"card": dg.MetadataValue.md(card), "champion": state})
 
 
-@blocking_check(
-    released_model, description="Exported logits equal ours to 1e-4 and the champion is the present RL model."
-)
-def release_equals_our_model(lake: LakeResource) -> dg.AssetCheckResult:
+@blocking_check(released_model, description="What is released is the present RL model, in Hugging Face's form.")
+def release_is_of_the_present_model(lake: LakeResource) -> dg.AssetCheckResult:
     manifest, parent = manifest_of(lake, "released_model"), lake.open().open_dir(RELEASED_FROM).name
-    difference = manifest["largest_logit_difference"]
-    passed = difference <= LARGEST_LOGIT_DIFFERENCE and manifest["parent"] == parent
-    return dg.AssetCheckResult(passed=passed, metadata={"largest_logit_difference": difference, "parent": parent})
+    passed = manifest["parent"] == parent and manifest["format"] == "hf"
+    return dg.AssetCheckResult(passed=passed, metadata={"released": manifest["parent"], "present": parent})
 
 
 def gate(scores: Any) -> None:
@@ -65,20 +56,6 @@ def gate(scores: Any) -> None:
     unsound = [f"{row['model']}.{row['metric']}" for row in scores.to_dicts() if not math.isfinite(row["value"])]
     if unsound:
         raise GateRefused(f"not finite: {', '.join(unsound)}")
-    sft, rl = (score(scores, name, "accuracy") for name in ("sft_model", "rl_model"))
+    sft, rl = (score(scores, name, ACCURACY) for name in ("sft_model", "rl_model"))
     if rl < sft:
         raise GateRefused(f"the RL model answers {rl:.1%} of the held-out tasks, the SFT model {sft:.1%}")
-
-
-def _assemble(made: Making, exported: Path, parent: str) -> tuple[Path, dict[str, Any]]:
-    """The exported directory with its card, sealed anew."""
-    from models.artifacts import MANIFEST, read_manifest, seal
-
-    identity = {key: value for key, value in read_manifest(exported).items() if key not in ("files", "kind")}
-    directory = made.workdir / "released"
-    shutil.rmtree(directory, ignore_errors=True)
-    shutil.copytree(exported, directory, ignore=shutil.ignore_patterns(MANIFEST))
-    scores = read_scores(made.lake.open_dir("scorecard"))
-    card = model_card(scores, identity, parent, made.lake.open_dir("corpus_card"))
-    (directory / "README.md").write_text(card)
-    return directory, seal(directory, "released_model", {**identity, "parent": parent})

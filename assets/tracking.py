@@ -1,8 +1,8 @@
-"""The two-way link between Dagster and MLflow: one MLflow run per training asset, spooled beside the work, sent when possible.
+"""The two-way link between Dagster and MLflow: one MLflow run per training asset, spooled beside the work.
 
 Everything MLflow is told lies in the work directory first: `tracking.json` (parameters, tags, inputs, outcome) and the
-trainer's own `metrics.jsonl`. Sending is a replay of these files, so training never waits for MLflow, and what could not
-be sent is sent by `sync` later. The Dagster materialization names the run; the run's tags name the Dagster run.
+trainer's own `metrics.jsonl`. Sending is a replay of these files, so training never waits for MLflow, and `sync` sends
+what could not be sent. The Dagster materialization names the run; the run's tags name the Dagster run.
 """
 
 import json
@@ -86,7 +86,7 @@ class Mlflow:
         if record.outcome != "RUNNING" and not record.complete:
             if record.model is not None:
                 self._register(record)
-            self.client.set_terminated(record.run_id, record.outcome)
+            self.client.set_terminated(str(record.run_id), record.outcome)
             record.complete = True
         record.write(workdir)
 
@@ -198,7 +198,7 @@ class Mlflow:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
-        return {"version": str(found.version), "digest": found.tags["stemma.data_version"], "run_id": found.run_id}
+        return {"version": str(found.version), "digest": found.tags["stemma.data_version"], "run_id": str(found.run_id)}
 
 
 def points(path: Path) -> Iterator[tuple[int, str, float]]:

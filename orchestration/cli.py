@@ -26,7 +26,7 @@ Model = Annotated[str, typer.Argument(help="champion, base_model, sft_model or r
 
 
 def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
-    """Our own typed errors become one line on stderr and an exit code; anything else is a defect and keeps its trace."""
+    """Our own typed errors become one line on stderr and an exit code; anything else keeps its trace."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""`stemma demo`: makes exactly what is missing or outdated of the whole graph, in real Dagster runs, and says what it made."""
+"""`stemma demo`: makes exactly what is missing or outdated of the whole graph, in real Dagster runs."""
 
 import os
 from collections.abc import Mapping
@@ -93,8 +93,13 @@ def _refresh(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, parti
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:
-    """The first failed step and the innermost message of its error."""
+    """What failed first: a check with what it found, or a step with the innermost message of its error."""
     for event in result.all_events:
+        if event.event_type_value == "ASSET_CHECK_EVALUATION":
+            verdict = event.asset_check_evaluation_data
+            if not verdict.passed:
+                found = {name: value.value for name, value in verdict.metadata.items()}
+                return f"the check {verdict.check_name} on {verdict.asset_key.to_user_string()} failed: {found}"
         if event.is_step_failure:
             error = event.step_failure_data.error
             while error is not None and error.cause is not None:

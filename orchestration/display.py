@@ -105,11 +105,8 @@ def figures_table(figures: dict[str, Any]) -> Table:
         interval = f"95% {one['low']:.1%} to {one['high']:.1%} of {one['n']} tasks"
         table.add_row(label, f"{one['value']:.1%}", f"random {one['baseline_random']:.1%} · {interval}")
     vendi = figures["g_vendi"]
-    random = vendi["random"]
-    mean = sum(random) / len(random) if isinstance(random, list) else random
-    table.add_row(
-        "G-Vendi of the selected examples", f"{vendi['selected']:.2f}", f"random choice of that size {mean:.2f}"
-    )
+    beside = f"random choice of {vendi['n']} {vendi['random']:.2f} · ceiling {vendi['ceiling']:.1f}"
+    table.add_row("G-Vendi of the selected examples", f"{vendi['selected']:.2f}", beside)
     return table
 
 

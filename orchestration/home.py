@@ -1,7 +1,7 @@
 """Prepares a home directory (STEMMA_HOME) once, under a lock: Dagster's and MLflow's stores, and who may work in it.
 
-Both stores break for good when several processes use them for the first time together, so both are migrated here, before
-anything runs in parallel. Everything a run needs from the environment is set here too, and nowhere else.
+Both stores break for good when several processes use them for the first time together, so both are migrated here,
+before anything runs in parallel. Everything a run needs from the environment is set here too, and nowhere else.
 """
 
 import fcntl

@@ -124,7 +124,8 @@ def _state(
     event = records[0].asset_materialization if records else None
     if event is None:
         return State(node, "missing", _distinct([Cause(node, "missing"), *inherited]))
-    tags, metadata = event.tags or {}, {key: entry.value for key, entry in event.metadata.items()}
+    tags = event.tags or {}
+    metadata: dict[str, Any] = {key: entry.value for key, entry in event.metadata.items()}
     own = _own_causes(spec, node, tags, metadata, config_digest)
     own += _data_causes(parents, states, metadata.get("stemma/inputs") or {})
     own += _check_causes(node, checks, instance, records[0].timestamp)

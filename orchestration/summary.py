@@ -29,12 +29,12 @@ def table(states: Mapping[Node, State]) -> list[dict[str, Any]]:
 
 def figures(lake: Lake) -> dict[str, Any]:
     """The four figures with their neighbours. Raises ArtifactMissing before everything was made."""
-    from assets.evaluation import read_scores
+    from assets.evaluation import ACCURACY, read_scores
 
     base = json.loads((lake.open_dir("base_model") / "manifest.json").read_text())
     report = json.loads((lake.open_dir("diverse_candidates") / "report.json").read_text())
     scores = read_scores(lake.open_dir("scorecard")).to_dicts()
-    accuracy = {row["model"]: row for row in scores if row["metric"] == "accuracy"}
+    accuracy = {row["model"]: row for row in scores if row["metric"] == ACCURACY}
     return {
         "bits_per_byte": {
             "model": base["bpb_heldout"],
@@ -43,7 +43,13 @@ def figures(lake: Lake) -> dict[str, Any]:
         },
         "sft_accuracy": _with_interval(accuracy["sft_model"]),
         "rl_accuracy": _with_interval(accuracy["rl_model"]),
-        "g_vendi": report["g_vendi"],
+        "g_vendi": {
+            "selected": report["g_vendi"],
+            "random": report["g_vendi_random_mean"],
+            "random_draws": report["g_vendi_random"],
+            "ceiling": report["g_vendi_ceiling"],
+            "n": report["selected"],
+        },
     }
 
 

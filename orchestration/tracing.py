@@ -88,12 +88,6 @@ def records_of_base(lake: Lake, digest: str) -> pl.DataFrame:
     return consumed.join(places.collect(), on="doc_id", how="left").sort("warc_path", "warc_offset", "doc_id")
 
 
-def rows_of(lake: Lake, asset: str, digest: str, file: str, columns: tuple[str, ...]) -> pl.DataFrame:
-    """Identity columns of an artifact's table, as many of them as it has."""
-    frame = pl.read_parquet(lake.open_dir(asset, digest=digest) / file)
-    return frame.select([name for name in columns if name in frame.columns])
-
-
 def trace(lake: Lake, instance: dg.DagsterInstance, model: str, sample: int | None = None) -> dict[str, Any]:
     """Everything behind a model, stage by stage. `sample`: at most so many rows a stage, evenly spaced."""
     asset, digest = resolve(lake, model)
@@ -126,14 +120,9 @@ def _stage(lake: Lake, made: Made, sample: int | None) -> dict[str, Any] | None:
         rows, kind = records_of_base(lake, made.data_version), "records"
         stage["tokens"] = int(rows["tokens"].sum())
         stage["unresolved"] = int(rows["warc_path"].null_count())
-    elif made.node.asset == "sft_model":
-        version = made.inputs["sft_dataset"][WHOLE]
-        rows = rows_of(lake, "sft_dataset", version, "sft.parquet", ("example_id", "candidate_id", "split"))
-        kind = "examples"
     else:
-        version = made.inputs["rl_tasks"][WHOLE]
-        rows = rows_of(lake, "rl_tasks", version, "tasks.parquet", ("task_id", "family", "split"))
-        kind = "tasks"
+        rows = pl.read_parquet(lake.open_dir(made.node.asset, digest=made.data_version) / "consumed.parquet")
+        kind = "examples" if made.node.asset == "sft_model" else "tasks"
     return {**stage, "count": rows.height, kind: spaced(rows, sample).to_dicts()}
 
 

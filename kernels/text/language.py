@@ -41,3 +41,10 @@ def identify(text: str) -> tuple[str, float]:
     labels, scores = _model().predict(without_surrogates(text).replace("\n", " "), k=1)
     label, score = next(zip(labels, scores))
     return label.removeprefix(_LABEL), float(score)
+
+
+@lru_cache(maxsize=1)
+def languages() -> frozenset[str]:
+    """Every code that `identify` can answer: the 176 of the network, and "und"."""
+    labels, _ = _model().predict("a", k=-1, threshold=-1.0)  # no threshold, no limit: all of them
+    return frozenset(label.removeprefix(_LABEL) for label in labels) | {UNDETERMINED}

@@ -1,0 +1,84 @@
+"""What is known about every page (`annotations`), and what the policy makes of it (`decisions`)."""
+
+import dagster as dg
+import polars as pl
+
+from assets import schemas
+from assets.conventions import Group, blocking_check, stage
+from assets.making import making
+from assets.resources import Engine, LakeResource, Progress, RecipeResource
+
+
+@dg.asset(
+    **stage(
+        Group.PAGES,
+        kinds={"deltalake", "fasttext"},
+        version="1",
+        per_snapshot=True,
+        schema=schemas.table("annotations").schema,
+    ),
+    deps=["documents"],
+)
+def annotations(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    engine: dg.ResourceParam[Engine],
+    recipe: RecipeResource,
+    progress: dg.ResourceParam[Progress],
+) -> dg.MaterializeResult:
+    """One row per page: language, quality statistics, address flags, spans of personal data. Nothing is decided."""
+    from assets.steps import stages
+
+    with making(context, lake, recipe, progress) as made:
+        return made.result(stages.annotations(made.lake, engine, made.partition, made.advance))
+
+
+@blocking_check(
+    annotations, description="Every page has exactly one row, and every language tag is one the model knows."
+)
+def languages_are_known(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    from kernels.text.language import languages
+
+    opened, snapshot = lake.open(), context.partition_key
+    found = opened.scan("annotations", snapshot=snapshot).select("doc_id", "language").collect()
+    pages = set(opened.scan("documents", snapshot=snapshot).select("doc_id").collect()["doc_id"])
+    unknown = sorted({str(code) for code in found["language"].unique().to_list()} - languages())
+    matched = found["doc_id"].n_unique() == found.height and set(found["doc_id"]) == pages
+    return dg.AssetCheckResult(passed=matched and not unknown, metadata={"unknown": unknown, "rows": found.height})
+
+
+@dg.asset(
+    **stage(
+        Group.PAGES,
+        kinds={"deltalake", "polars"},
+        version="1",
+        per_snapshot=True,
+        schema=schemas.table("decisions").schema,
+    ),
+    deps=["annotations"],
+)
+def decisions(
+    context: dg.AssetExecutionContext, lake: LakeResource, recipe: RecipeResource, progress: dg.ResourceParam[Progress]
+) -> dg.MaterializeResult:
+    """The policy's verdict on every page, with the first rule it failed, the score and the threshold."""
+    from assets import policy
+    from assets.steps import stages
+
+    with making(context, lake, recipe, progress) as made:
+        commit = stages.decisions(made.lake, made.partition, policy.load(recipe.policy))
+        reasons = made.lake.scan("decisions", snapshot=made.partition).group_by("verdict", "reason").len()
+        shown = {reason or verdict: count for verdict, reason, count in reasons.sort("reason").collect().rows()}
+        return made.result(commit, {"funnel": dg.MetadataValue.json(shown)})
+
+
+@blocking_check(
+    decisions, description="in == kept + sum over reasons: every annotated page has one verdict, every drop a reason."
+)
+def decisions_account_for_every_page(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    opened, snapshot = lake.open(), context.partition_key
+    pages = set(opened.scan("annotations", snapshot=snapshot).select("doc_id").collect()["doc_id"])
+    rows = opened.scan("decisions", snapshot=snapshot).select("doc_id", "verdict", "reason").collect()
+    kept = rows.filter((pl.col("verdict") == "kept") & pl.col("reason").is_null()).height
+    dropped = rows.filter((pl.col("verdict") == "dropped") & pl.col("reason").is_not_null()).height
+    passed = len(pages) == kept + dropped == rows.height and set(rows["doc_id"]) == pages
+    return dg.AssetCheckResult(passed=passed, metadata={"pages": len(pages), "kept": kept, "dropped": dropped})

@@ -1,0 +1,83 @@
+"""The `corpus`: clean, scrubbed text of the pages that are kept, and the `corpus_card` that accounts for it."""
+
+import json
+
+import dagster as dg
+import polars as pl
+
+from assets import cards, schemas
+from assets.conventions import Group, blocking_check, stage
+from assets.making import making
+from assets.partitions import every_snapshot
+from assets.resources import Engine, LakeResource, Progress, RecipeResource
+
+CARD_READS = ("crawl_manifest", "documents", "annotations", "decisions", "duplicate_clusters", "corpus")
+
+
+@dg.asset(
+    **stage(
+        Group.CORPUS,
+        kinds={"deltalake"},
+        version="1",
+        per_snapshot=True,
+        schema=schemas.table("corpus").schema,
+    ),
+    deps=["documents", "annotations", "duplicate_clusters"],
+)
+def corpus(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    engine: dg.ResourceParam[Engine],
+    recipe: RecipeResource,
+    progress: dg.ResourceParam[Progress],
+) -> dg.MaterializeResult:
+    """What models learn from: the surviving pages' cleaned text, personal data replaced, provenance on every row."""
+    from assets.steps import stages
+
+    with making(context, lake, recipe, progress) as made:
+        commit = stages.corpus(made.lake, engine, made.partition, made.advance)
+        text_bytes = made.lake.scan("corpus", snapshot=made.partition).select(pl.col("text_bytes").sum())
+        return made.result(commit, {"stemma/text_bytes": int(text_bytes.collect().item())})
+
+
+@blocking_check(corpus, description="The corpus holds exactly the survivors of the clusters, each once.")
+def corpus_holds_the_survivors(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    opened, snapshot = lake.open(), context.partition_key
+    survivors = opened.scan("duplicate_clusters", snapshot=snapshot).filter("survivor").select("doc_id").collect()
+    ids = opened.scan("corpus", snapshot=snapshot).select("doc_id").collect()["doc_id"]
+    passed = ids.n_unique() == len(ids) and set(ids) == set(survivors["doc_id"])
+    return dg.AssetCheckResult(passed=passed, metadata={"survivors": survivors.height, "rows": len(ids)})
+
+
+@blocking_check(corpus, description="The finder finds no personal data in the corpus.")
+def no_personal_data_is_left(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    from kernels.text import pii
+
+    rows = lake.open().scan("corpus", snapshot=context.partition_key).select("doc_id", "text").collect()
+    left = [doc_id for doc_id, text in rows.iter_rows() if pii.find(text)]
+    return dg.AssetCheckResult(passed=not left, metadata={"documents": len(left), "first": left[:10]})
+
+
+@dg.asset(
+    **stage(Group.CORPUS, kinds={"markdown", "matplotlib"}, version="1"),
+    deps=[every_snapshot(name) for name in CARD_READS],
+)
+def corpus_card(
+    context: dg.AssetExecutionContext, lake: LakeResource, recipe: RecipeResource, progress: dg.ResourceParam[Progress]
+) -> dg.MaterializeResult:
+    """The data card of all snapshots: every record counted from the crawl to the corpus, with the funnel as a plot."""
+    from assets import policy
+
+    with making(context, lake, recipe, progress) as made:
+        directory = made.workdir / "card"
+        card = cards.write_corpus_card(directory, made.lake, policy.load(recipe.policy), made.inputs["corpus"])
+        commit = made.lake.commit_dir(made.asset, directory)
+        plot = cards.inline_png(directory / "funnel.png")
+        return made.result(commit, {"card": dg.MetadataValue.md(card), "funnel": dg.MetadataValue.md(plot)})
+
+
+@blocking_check(corpus_card, description="The funnel closes: pages == kept + sum over the reasons of the dropped.")
+def funnel_closes(lake: LakeResource) -> dg.AssetCheckResult:
+    funnel = json.loads((lake.open().open_dir("corpus_card") / "funnel.json").read_text())
+    passed = funnel["in"] == funnel["kept"] + sum(funnel["dropped"].values()) and funnel["kept"] > 0
+    return dg.AssetCheckResult(passed=passed, metadata={"funnel": dg.MetadataValue.json(funnel)})
