@@ -33,7 +33,7 @@ check: $(VENV)/.dev  ## lint, types, design rules, and whether Dagster can load 
 	$(BIN)/python -m pytest -q tests/design
 	$(BIN)/dagster definitions validate -w workspace.yaml
 
-bench: $(VENV)/.dev  ## measure ours against the peers (tests/benchmarks/README.md)
+bench: $(VENV)/.bench  ## measure ours against the peers (tests/benchmarks/README.md)
 	$(BIN)/python -m tests.benchmarks
 
 clean:  ## remove what runs and tests left; keeps .venv
@@ -45,6 +45,10 @@ $(VENV)/bin/python:
 	  || { echo "Stemma needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet pip==26.3
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --progress-bar off -c constraints.txt -e '.[bench]'
+	@touch $@
 
 # torch goes in alone and first, so that no other package chooses a build of it
 $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
