@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, pairwise
 
-LONGEST_CHUNK = 100_000  # code points; affix splitting is quadratic in a run of punctuation
+LONGEST_CHUNK = 10_000  # code points; cutting affixes and looking for URLs is quadratic in a chunk
 MEMO_CHARS = 8_000_000  # code points of units remembered before the memo is emptied, some 150 MB
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -218,7 +218,7 @@ def _cut(start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _seam_pattern(seams: set[tuple[str, str]]) -> re.Pattern:
-    """Finds every space between the two characters of a seam, and few others. Letters before and after need no look."""
+    """Finds every space between the two characters of a seam, and few others."""
 
     def around(pairs: list[tuple[str, str]]) -> str:
         before, after = (re.escape("".join(sorted(set(side)))) for side in zip(*pairs))
