@@ -73,10 +73,12 @@ def generate(
     lengths = np.array([len(prompt) for prompt in prompts])
     limits = np.minimum(max_new_tokens, model.config.max_seq_len - lengths)
     steps = int(limits.max())
-    padded = np.zeros((rows, longest), dtype=np.int64)
-    for row, prompt in enumerate(prompts):
-        padded[row, longest - len(prompt) :] = prompt
-    starts_B = torch.from_numpy(longest - lengths).to(device)
+    distinct = {tuple(prompt): place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    places_B = torch.tensor([distinct[tuple(prompt)] for prompt in prompts], device=device)
+    padded = np.zeros((len(distinct), longest), dtype=np.int64)
+    for place, prompt in enumerate(distinct):
+        padded[place, longest - len(prompt) :] = prompt
+    starts_B = torch.tensor([longest - len(prompt) for prompt in distinct], device=device)
     cache = KVCache(model.config, starts_B, longest + steps, model.embedding.weight.dtype)
     uniforms_BT = torch.from_numpy(uniforms(seeds, steps)).to(device)
     tokens = np.zeros((rows, steps), dtype=np.int64)
@@ -88,6 +90,9 @@ def generate(
     inputs = torch.from_numpy(padded).to(device)
     for step in range(steps):
         hidden_BD = model.hidden(inputs, cache=cache)[:, -1]
+        if step == 0 and len(distinct) < rows:  # a prompt that several rows share is read once
+            hidden_BD = hidden_BD[places_B]
+            cache.keep(places_B)
         picked_B, logprob_B = pick(model.logits(hidden_BD), uniforms_BT[alive, step], temperature, top_k)
         picked, logprob = picked_B.cpu().numpy(), logprob_B.cpu().numpy()
         active = ~finished[alive] & (limits[alive] > step)

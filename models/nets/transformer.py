@@ -28,7 +28,7 @@ class KVCache:
         self.length = 0
 
     def keep(self, rows: Tensor) -> None:
-        """Drop all rows but those whose indices are in `rows`."""
+        """Make the cache consist of these rows, in this order; an index may be left out or come several times."""
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]
         self.starts_B = self.starts_B[rows]
@@ -137,10 +137,23 @@ class Transformer(nn.Module):
         """
         return self.logits(self.hidden(ids_BT, segment_ids_BT=segment_ids_BT, cache=cache))
 
-    def hidden(self, ids_BT: Tensor, *, segment_ids_BT: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
-        """The last hidden states (B, T, D), after the final norm; same arguments as `forward`."""
+    def hidden(
+        self,
+        ids_BT: Tensor,
+        *,
+        segment_ids_BT: Tensor | None = None,
+        branches_BT: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """The last hidden states (B, T, D), after the final norm; arguments as in `forward`.
+
+        branches_BT: several continuations of one prefix in a row. 0 marks the prefix, 1, 2, … its continuations; each
+        sees the prefix and itself, and gets the states that it would get alone. Not with segments or a cache.
+        """
         tokens = ids_BT.shape[1]
-        if cache is None:
+        if branches_BT is not None:
+            rotary, mask = self._branch(branches_BT)
+        elif cache is None:
             if tokens > self.config.max_seq_len:
                 raise InputError(f"{tokens} tokens are more than max_seq_len {self.config.max_seq_len}")
             rotary = self.rotary[:, :tokens, None]
@@ -157,6 +170,17 @@ class Transformer(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """Output projection of hidden states (…, D) to float32 logits (…, V)."""
         return self.head(x).float()
+
+    def _branch(self, branches_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotary entries and mask of rows that branch; a token's position is the number of tokens it sees before it."""
+        tokens = branches_BT.shape[1]
+        causal = torch.ones(tokens, tokens, dtype=torch.bool, device=branches_BT.device).tril()
+        own_BTS = branches_BT[:, :, None] == branches_BT[:, None, :]
+        mask_BTS = causal & (own_BTS | (branches_BT == 0)[:, None, :])
+        positions_BT = mask_BTS.sum(-1) - 1
+        if tokens > self.config.max_seq_len and int(positions_BT.max()) >= self.config.max_seq_len:
+            raise InputError(f"a branch is longer than max_seq_len {self.config.max_seq_len}")
+        return self.rotary[:, positions_BT][..., None, :], mask_BTS[:, None]
 
     def _continue(self, cache: KVCache, tokens: int) -> tuple[Tensor, Tensor]:
         """Rotary entries and mask for `tokens` new tokens after those in the cache; positions count from each start."""

@@ -1,0 +1,62 @@
+"""Configurations are frozen, complete and refuse what they do not know."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from models.config import InputError, TransformerConfig, override
+from models.nets.transformer import Transformer
+from models.recipes import RECIPES, resolve
+
+
+def test_transformer_config_survives_json(tiny):
+    assert TransformerConfig.from_json(tiny.to_json()) == tiny
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_parameter_count_is_the_models(tiny, tied):
+    config = dataclasses.replace(tiny, tie_embeddings=tied)
+    assert config.n_params == sum(weight.numel() for weight in Transformer(config).parameters())
+
+
+@pytest.mark.parametrize("change", [{"n_kv_heads": 3}, {"head_dim": 7}, {"d_model": 0}])
+def test_impossible_architectures_are_refused(tiny, change):
+    with pytest.raises(InputError, match=next(iter(change))):
+        dataclasses.replace(tiny, **change)
+
+
+def test_unknown_and_missing_fields_are_named(tiny):
+    with pytest.raises(InputError, match="d_modell"):
+        TransformerConfig.from_json('{"d_modell": 1}')
+    with pytest.raises(InputError, match="vocab_size"):
+        TransformerConfig.from_json("{}")
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipe_fits_its_own_model(name):
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    assert recipe.pretrain.seq_len <= recipe.model.max_seq_len and recipe.model.max_seq_len >= 256
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.seed = 1  # type: ignore[misc]
+
+
+def test_overrides_change_single_fields_at_any_depth():
+    recipe = resolve({"recipe": "smoke", "seed": 9, "overrides": {"pretrain": {"steps": 7}, "threads": 1}})
+    assert (recipe.seed, recipe.threads, recipe.pretrain.steps) == (9, 1, 7)
+    assert recipe.pretrain.batch_size == RECIPES["smoke"]().pretrain.batch_size
+
+
+def test_unknown_recipes_and_overrides_are_named():
+    with pytest.raises(InputError, match=r"smoek.*smoke"):
+        resolve({"recipe": "smoek"})
+    with pytest.raises(InputError, match="stepz"):
+        override(RECIPES["smoke"](), {"pretrain": {"stepz": 1}})
+
+
+def test_configuration_and_text_modules_load_without_torch():
+    modules = ("config", "recipes", "artifacts", "seeds", "data.tokenizer", "data.chat", "data.tokenize", "__main__")
+    code = "import sys, importlib\n" + "".join(f"importlib.import_module('models.{name}')\n" for name in modules)
+    subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], check=True)
