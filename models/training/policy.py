@@ -11,7 +11,7 @@ from models.objectives.advantages import constant_groups
 from models.objectives.algorithms import Algorithm, policy_loss
 from models.objectives.normalisers import BatchTotals
 from models.training.loop import Loss
-from models.training.rollouts import Rollout, collate
+from models.training.rollouts import Batch, Rollout, collate
 
 
 class PolicyMismatch(RuntimeError):
@@ -41,18 +41,18 @@ def score(rollouts: Sequence[Rollout], group_size: int, rule: Algorithm) -> Scor
     return Scored(list(rollouts), advantages_NG.flatten(), live_NG.flatten())
 
 
-def sampled_logprobs(model: Transformer, ids_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """log π of each sampled token, shaped as mask_BT (0 elsewhere), and the entropies there (flat, nats, no gradient).
+def sampled_logprobs(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+    """log π of each sampled token, (B, C) and 0 outside the mask, and the entropies there (flat, nats, no gradient).
 
-    ids_BT has one column more than mask_BT; only masked positions are projected to the vocabulary.
+    Only the states that predict a sampled token are projected to the vocabulary.
     """
-    live_BT = mask_BT.bool()
-    hidden_ND = model.hidden(ids_BT[:, :-1])[live_BT]
-    logprobs_NV = model.logits(hidden_ND).log_softmax(-1)
-    chosen_N = logprobs_NV.gather(-1, ids_BT[:, 1:][live_BT][:, None])[:, 0]
+    live_BC = batch.mask_BC.bool()
+    states_SD = model.hidden(batch.ids_RT, branches_BT=batch.branches_RT).flatten(0, 1)
+    logprobs_NV = model.logits(states_SD[batch.sources_BC[live_BC]]).log_softmax(-1)
+    chosen_N = logprobs_NV.gather(-1, batch.targets_BC[live_BC][:, None])[:, 0]
     settled_NV = logprobs_NV.detach()
     entropy_N = -(settled_NV.exp() * settled_NV).sum(-1)
-    return torch.zeros_like(mask_BT).masked_scatter(live_BT, chosen_N), entropy_N
+    return torch.zeros_like(batch.mask_BC).masked_scatter(live_BC, chosen_N), entropy_N
 
 
 def step_loss(
@@ -81,23 +81,23 @@ def step_loss(
     rows = rows or [0]
     device = model.embedding.weight.device
     batch = collate([scored.rollouts[i] for i in rows], device)
-    logprobs_BT, entropy_N = sampled_logprobs(model, batch.ids_BT, batch.mask_BT)
-    reference_BT = None
+    logprobs_BC, entropy_N = sampled_logprobs(model, batch)
+    reference_BC = None
     if reference is not None:
         with torch.no_grad():
-            reference_BT, _ = sampled_logprobs(reference, batch.ids_BT, batch.mask_BT)
+            reference_BC, _ = sampled_logprobs(reference, batch)
     found = policy_loss(
         rule,
-        logprobs_BT,
-        batch.old_logprobs_BT,
+        logprobs_BC,
+        batch.old_logprobs_BC,
         scored.advantages_B[rows].to(device),
-        batch.mask_BT,
+        batch.mask_BC,
         totals,
-        reference_logprobs_BT=reference_BT,
+        reference_logprobs_BT=reference_BC,
         beta=beta,
     )
     tokens = entropy_N.numel()
-    gaps_N = (logprobs_BT.detach() - batch.old_logprobs_BT).abs()[batch.mask_BT.bool()]
+    gaps_N = (logprobs_BC.detach() - batch.old_logprobs_BC).abs()[batch.mask_BC.bool()]
     gap = float(gaps_N.mean())
     if max_logprob_gap is not None and not gap <= max_logprob_gap:
         raise PolicyMismatch(
@@ -111,4 +111,4 @@ def step_loss(
         "logprob_gap_max": float(gaps_N.max()),
         "kl": found.kl_sum / tokens,
     }
-    return Loss(found.loss, metrics, tokens=batch.ids_BT.numel())
+    return Loss(found.loss, metrics, tokens=batch.ids_RT.numel())

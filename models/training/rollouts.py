@@ -64,14 +64,20 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rollouts as right-padded tensors; position t of logprobs and mask speaks of ids_BT[:, t + 1].
+    """Rollouts as tensors. A prompt that consecutive rollouts share is written, and computed, once: a row holds the
+    prompt (branch 0) and then the answers to it (branches 1, 2, …), R rows of T ids, right-padded.
 
-    ids_BT: int64, one column longer than the rest; old_logprobs_BT: float32, the sampler's; mask_BT: float32.
+    The answers' matrices have B rollouts and C columns, the longest answer: targets_BC the sampled ids, sources_BC the
+    place of the state that predicts each (an index into the R·T states), old_logprobs_BC the sampler's (float32), and
+    mask_BC (float32) 1 on sampled tokens.
     """
 
-    ids_BT: Tensor
-    old_logprobs_BT: Tensor
-    mask_BT: Tensor
+    ids_RT: Tensor
+    branches_RT: Tensor
+    targets_BC: Tensor
+    sources_BC: Tensor
+    old_logprobs_BC: Tensor
+    mask_BC: Tensor
 
 
 def step_problems(problems: Sequence[Problem], per_step: int, seed: int, step: int) -> list[Problem]:
@@ -131,17 +137,40 @@ def draw(
 
 
 def collate(rollouts: Sequence[Rollout], device: torch.device | str = "cpu") -> Batch:
-    """Rollouts as one padded batch. Prompt and padding have mask 0, sampled tokens with their end token mask 1."""
-    longest = max(len(r.prompt_ids) + len(r.completion_ids) for r in rollouts)
-    ids = np.full((len(rollouts), longest), PAD_ID, dtype=np.int64)
-    old_logprobs = np.zeros((len(rollouts), longest - 1), dtype=np.float32)
-    mask = np.zeros((len(rollouts), longest - 1), dtype=np.float32)
-    for row, rollout in enumerate(rollouts):
-        start, stop = len(rollout.prompt_ids), len(rollout.prompt_ids) + len(rollout.completion_ids)
-        ids[row, :stop] = rollout.prompt_ids + rollout.completion_ids
-        old_logprobs[row, start - 1 : stop - 1] = rollout.logprobs
-        mask[row, start - 1 : stop - 1] = rollout.mask
-    return Batch(*(torch.from_numpy(array).to(device) for array in (ids, old_logprobs, mask)))
+    """Rollouts as one batch. Prompt and padding have mask 0, sampled tokens with their end token mask 1.
+
+    The last token of an answer predicts nothing, so it is a target and no input.
+    """
+    rows: list[list[int]] = []
+    branches: list[list[int]] = []
+    sources: list[tuple[int, list[int]]] = []
+    before: list[int] = []
+    for rollout in rollouts:
+        if not rows or rollout.prompt_ids != before:
+            rows.append(list(rollout.prompt_ids))
+            branches.append([0] * len(rollout.prompt_ids))
+            before = rollout.prompt_ids
+        start, inputs = len(rows[-1]), rollout.completion_ids[:-1]
+        sources.append((len(rows) - 1, [len(before) - 1, *range(start, start + len(inputs))]))
+        rows[-1] += inputs
+        branches[-1] += [branches[-1][-1] + 1] * len(inputs)
+    width, longest = max(map(len, rows)), max(len(rollout.completion_ids) for rollout in rollouts)
+    ids_RT = np.full((len(rows), width), PAD_ID, dtype=np.int64)
+    branches_RT = np.full((len(rows), width), -1, dtype=np.int64)
+    for row, (ids, branch) in enumerate(zip(rows, branches, strict=True)):
+        ids_RT[row, : len(ids)], branches_RT[row, : len(ids)] = ids, branch
+    targets_BC = np.full((len(rollouts), longest), PAD_ID, dtype=np.int64)
+    sources_BC = np.zeros((len(rollouts), longest), dtype=np.int64)
+    old_logprobs_BC = np.zeros((len(rollouts), longest), dtype=np.float32)
+    mask_BC = np.zeros((len(rollouts), longest), dtype=np.float32)
+    for place, (rollout, (row, columns)) in enumerate(zip(rollouts, sources, strict=True)):
+        length = len(rollout.completion_ids)
+        targets_BC[place, :length] = rollout.completion_ids
+        sources_BC[place, :length] = np.array(columns[:length]) + row * width
+        old_logprobs_BC[place, :length] = rollout.logprobs
+        mask_BC[place, :length] = rollout.mask
+    arrays = (ids_RT, branches_RT, targets_BC, sources_BC, old_logprobs_BC, mask_BC)
+    return Batch(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
 def write_record(path: Path, rollouts: Sequence[Rollout], advantages: Sequence[float]) -> None:
