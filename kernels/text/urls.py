@@ -102,7 +102,7 @@ class UrlRules:
             return "banned_word"
         if len(self.soft_words & url_words) >= SOFT_WORD_THRESHOLD:
             return "soft_words"
-        if next(self.banned_subwords.iter(_letters_and_digits(url)), None):
+        if len(self.banned_subwords) and next(self.banned_subwords.iter(_letters_and_digits(url)), None):
             return "banned_subword"
         return None
 

@@ -93,7 +93,7 @@ def test_cut_is_reported_and_never_tears_a_page(bundled_crawl, tmp_path, name):
 def test_flipped_bits_cost_only_the_records_that_they_hit(bundled_crawl, tmp_path, name):
     path = bundled_crawl / "web-sample-2024" / name
     pages, data, draw = intact(path), path.read_bytes(), random.Random(2)
-    members = sorted({item.warc_offset for item in read(path, "f")}) + [len(data)]
+    members = sorted({item.warc_offset for item in read(path, "f")})
     for flips in [1, 2, 8] * 40:
         damaged = bytearray(data)
         places = [draw.randrange(len(data)) for _ in range(flips)]
@@ -163,9 +163,9 @@ def test_gzip_bomb_is_refused_at_the_cap_and_the_rest_is_read(tmp_path):
     path = tmp_path / "bomb.warc.gz"
     path.write_bytes(gzip.compress(record(http(), number=1)) + bomb + gzip.compress(record(http(), number=2)))
     program = (
-        "import resource, sys; from assets.steps.warc import read;"
+        "import sys; from pathlib import Path; from assets.steps.warc import read;"
         "print([getattr(i, 'reason', 'page') for i in read(sys.argv[1], 'f')]);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(*[line.split()[1] for line in Path('/proc/self/status').open() if line.startswith('VmHWM')])"
     )
     out = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True).stdout
     kinds, peak_kib = out.splitlines()
