@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from safetensors.numpy import load_file, save_file
 
 from models.artifacts import building, canonical_json, digest, publish, read_manifest, seal, verify
-from models.config import InputError, Recipe
+from models.config import InputError
 from models.data.chat import render
 from models.data.tokenizer import load_tokenizer
 from models.diversity.gradients import Example, gradient_features, unusable
@@ -26,6 +25,7 @@ from models.progress import progress
 from models.recipes import resolve
 from models.tasks.candidates import read_candidates
 from models.training.checkpoint import load_model
+from models.training.loop import deterministic
 
 ORDER = pa.schema(
     [
@@ -44,9 +44,9 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     dim = int(config.get("dim", recipe.selection.dim))
     if dim < 64 or dim % 64:
         raise InputError(f"dim must be a positive multiple of 64, got {dim}")
-    use_threads(recipe)
+    deterministic(recipe.threads, recipe.seed)
     model, _ = load_model(Path(config["model_dir"]))
-    examples, order = _examples(read_candidates(config["candidates_files"]), config["model_dir"], model)
+    examples, order = render_examples(read_candidates(config["candidates_files"]), config["model_dir"], model)
     if not examples:
         raise InputError("no candidate is valid and fits the model's context")
     parent = digest(Path(config["model_dir"]))
@@ -73,15 +73,10 @@ def load_features(directory: Path) -> tuple[list[str], np.ndarray]:
     return ids, load_file(directory / "features.safetensors")["features"]
 
 
-def use_threads(recipe: Recipe) -> None:
-    """Fix what decides the order of float sums: the thread count, and kernels that repeat themselves."""
-    torch.set_num_threads(recipe.threads)
-    torch.use_deterministic_algorithms(True)
-
-
-def _examples(
-    rows: Sequence[dict[str, Any]], model_dir: str, model: Transformer
+def render_examples(
+    rows: Sequence[dict[str, Any]], model_dir: str | Path, model: Transformer
 ) -> tuple[list[Example], list[dict[str, Any]]]:
+    """Usable examples, and for every candidate its row of ORDER (its place among them or why it has none)."""
     tokenizer = load_tokenizer(model_dir)
     examples: list[Example] = []
     order = []

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 
 from models.artifacts import building, digest, publish, seal, write_json
 from models.config import InputError, SelectionRecipe
-from models.diversity.features import load_features, use_threads
+from models.diversity.features import load_features
 from models.diversity.prismatic import Selection, random_subset, select
 from models.diversity.vendi import ceiling, g_vendi
 from models.recipes import resolve
 from models.seeds import derive
 from models.tasks.candidates import CANDIDATES, read_candidates
+from models.training.loop import deterministic
 
 SELECTED = CANDIDATES.append(pa.field("round", pa.int32(), nullable=False))  # 0: the random start, else who let it in
 
@@ -34,7 +35,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     if not config.get("candidates_files") or not config.get("features_dir"):
         raise InputError("select needs candidates_files and features_dir")
     recipe = resolve(config)
-    use_threads(recipe)
+    deterministic(recipe.threads, recipe.seed)
     rows = {row["candidate_id"]: row for row in read_candidates(config["candidates_files"])}
     ids, features = load_features(Path(config["features_dir"]))
     if unknown := sorted(set(ids) - set(rows)):

@@ -128,9 +128,9 @@ def make_teacher(spec: dict[str, Any], synthesis: SynthesisRecipe, threads: int)
     if missing := sorted(allowed[kind] - {"api_key_env"} - set(spec)):
         raise InputError(f"teacher of kind {kind} needs {', '.join(missing)}")
     if kind == "checkpoint":
-        import torch
+        from models.training.loop import deterministic
 
-        torch.set_num_threads(threads)
+        deterministic(threads, 0)
         return CheckpointTeacher(
             Path(spec["model_dir"]), temperature=synthesis.temperature, max_new_tokens=synthesis.max_tokens
         )

@@ -7,7 +7,7 @@ import json
 from rich.console import Console
 from rich.table import Table
 
-BENCHES = ["corpus"]
+BENCHES = ["corpus", "diversity"]
 
 
 def main() -> None:
