@@ -14,19 +14,12 @@ from assets.steps.http_payload import BadPayload, dechunk, decode_body, parse_re
 PAGE = b"<html><body>" + b"Some words of the page. " * 40 + b"</body></html>"
 
 
-class Kept(io.BytesIO):
-    """Bytes that outlive the writer, which closes what it writes to."""
-
-    def close(self) -> None:
-        self.content = self.getvalue()
-
-
 def brotli(body: bytes) -> bytes:
-    out = Kept()
+    out = io.BytesIO()
     writer = BrotliWriter(out)
     writer.write(body)
     writer.close()
-    return out.content
+    return out.getvalue()
 
 
 def raw_deflate(body: bytes) -> bytes:
