@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from assets.steps.members import Damage, View
 
-MAX_HEADER_BYTES = 1 << 18
+MAX_HEADER_BYTES = 1 << 16
 MAX_RECORD_BYTES = 32 << 20  # a page's block; other records may be of any length, their blocks are not read
-SCAN_BYTES = 1 << 20
+SCAN_BYTES = 1 << 20  # most bytes looked through at once for the next record
 HEADER_END = re.compile(rb"\r?\n\r?\n")
 VERSION = re.compile(rb"(?i)WARC/\d+\.\d+(?:\.\d+)?[ \t]*\r?\n")
 RECORD_START = re.compile(rb"(?i)(?:^|(?<=\n))WARC/\d+\.\d+[^\r\n]{0,8}\r?\n[A-Za-z-]+:")
@@ -52,11 +52,12 @@ class Broken:
 
 class BadHeader(Exception):
     """A header that delimits no record. reason: header_too_large, truncated, bad_version, bad_header, missing_field or
-    bad_content_length."""
+    bad_content_length; resume: where in the view to look for the next record, past what was read, so that a hostile
+    file costs no more than a few passes."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, resume: int = 0) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.damage = Damage(reason, detail)
+        self.damage, self.resume = Damage(reason, detail), resume
 
 
 def records(view: View, *, start: int = 0, at_file_start: bool = False) -> Iterator[Raw | Broken]:
@@ -84,7 +85,7 @@ def records(view: View, *, start: int = 0, at_file_start: bool = False) -> Itera
         try:
             raw = _record(view, position)
         except BadHeader as error:
-            end = _next_record(view, position + 1)
+            end = _next_record(view, max(error.resume, position + 1))
             yield Broken(position, end, error.damage)
             position = end
             continue
@@ -118,13 +119,14 @@ def _skip_newlines(view: View, position: int) -> int:
 
 def _next_record(view: View, after: int) -> int:
     """Start of the next line that begins a record, at or after `after`; the view's size if there is none."""
-    position = max(0, after - 1)
+    position, size = max(0, after - 1), 4096
     while position < view.size:
-        chunk = view.read(position, SCAN_BYTES)
+        chunk = view.read(position, size)
         for match in RECORD_START.finditer(chunk):
             if position + match.start() >= after and (match.start() or not position):
                 return position + match.start()
         position += max(1, len(chunk) - 64)
+        size = min(2 * size, SCAN_BYTES)
     return view.size
 
 
@@ -133,22 +135,34 @@ def _record(view: View, position: int) -> Raw:
     size = 2048
     while True:
         head = view.read(position, size)
-        end = HEADER_END.search(head)
-        if end:
+        if end := HEADER_END.search(head):
             break
-        if len(head) < size:
+        if len(head) < size or size >= MAX_HEADER_BYTES:  # no well separated record begins in these bytes either
+            past = position + len(head)
             if not VERSION.match(head):
-                raise BadHeader("bad_version", repr(head[:40]))
-            raise BadHeader("truncated", "the record header does not end")
-        if size >= MAX_HEADER_BYTES:
-            raise BadHeader("header_too_large", f"no end of the record header in {size} bytes")
-        size *= 4
+                raise BadHeader("bad_version", repr(head[:40]), past)
+            if len(head) < size:
+                raise BadHeader("truncated", "the record header does not end", past)
+            raise BadHeader("header_too_large", f"no end of the record header in {size} bytes", past)
+        size *= 2
     version = VERSION.match(head)
+    if torn := RECORD_START.search(head, 1, end.start() + 1):
+        raise BadHeader("bad_header", "another record begins inside the header", position + torn.start())
+    block_start = position + end.end()
     if not version:
-        raise BadHeader("bad_version", repr(head[:40]))
-    if b"\0" in head[: end.start()]:
+        raise BadHeader("bad_version", repr(head[:40]), block_start)
+    try:
+        return _of_header(head[version.end() : max(version.end(), end.start())], position, block_start)
+    except BadHeader as error:
+        error.resume = block_start
+        raise
+
+
+def _of_header(lines: bytes, position: int, block_start: int) -> Raw:
+    """The record with these header lines; raises BadHeader."""
+    if b"\0" in lines:
         raise BadHeader("bad_header", "NUL bytes in the record header")
-    headers = _headers(head[version.end() : end.start()]) if version.end() <= end.start() else {}
+    headers = _headers(lines)
     kind, length = headers.get("warc-type", "").lower(), headers.get("content-length")
     if not kind or length is None:
         missing = "Content-Length" if kind else "WARC-Type"
@@ -156,7 +170,7 @@ def _record(view: View, position: int) -> Raw:
     if not re.fullmatch(r"[0-9]{1,18}", length):
         raise BadHeader("bad_content_length", repr(length[:40]))
     kind = kind if kind in KNOWN_TYPES else "unknown_type"
-    return Raw(position, position + end.end(), int(length), kind, headers)
+    return Raw(position, block_start, int(length), kind, headers)
 
 
 def _headers(lines: bytes) -> dict[str, str]:
