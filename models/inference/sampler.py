@@ -61,10 +61,9 @@ def generate(
 ) -> list[Completion]:
     """Sample one completion per prompt, all in one batch; the order of the prompts is kept.
 
-    prompts: non-empty token lists, shorter than the model's max_seq_len. seeds: one per prompt. Equal
-    prompts (the rollouts of a group) are read once. Rows that finish leave the batch once half of it is done, so long
-    rows do not pay for short ones. InputError on prompts, seeds or a
-    temperature that cannot be used.
+    prompts: non-empty token lists, shorter than the model's max_seq_len. seeds: one per prompt. Equal prompts
+    (the rollouts of a group) are read once. Rows that finish leave the batch once half of it is done, so long
+    rows do not pay for short ones. InputError on prompts, seeds or a temperature that cannot be used.
     """
     _check(model, prompts, seeds, temperature, top_k, max_new_tokens)
     if not prompts or max_new_tokens == 0:

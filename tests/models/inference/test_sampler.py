@@ -66,6 +66,14 @@ def test_a_row_alone_is_the_row_in_the_batch(model):
         assert alone.logprobs == pytest.approx(expected.logprobs, abs=1e-5)
 
 
+def test_equal_prompts_are_rows_of_their_own(model):
+    prompts, seeds = [PROMPTS[0], PROMPTS[2], PROMPTS[0], PROMPTS[0]], [21, 22, 23, 21]
+    together = sample(model, prompts, seeds)
+    alone = [sample(model, [prompt], [seed])[0].ids for prompt, seed in zip(prompts, seeds, strict=True)]
+    assert [completion.ids for completion in together] == alone
+    assert together[0].ids == together[3].ids != together[2].ids
+
+
 def test_order_of_the_rows_does_not_matter(model):
     turned = sample(model, PROMPTS[::-1], SEEDS[::-1])
     assert [completion.ids for completion in turned[::-1]] == [completion.ids for completion in sample(model)]
