@@ -10,13 +10,7 @@ from assets.resources import Engine, LakeResource, Progress, RecipeResource
 
 
 @dg.asset(
-    **stage(
-        Group.PAGES,
-        kinds={"deltalake", "fasttext"},
-        version="1",
-        per_snapshot=True,
-        schema=schemas.table("annotations").schema,
-    ),
+    **stage(Group.PAGES, kinds={"deltalake", "fasttext"}, version="1", per_snapshot=True),
     deps=["documents"],
 )
 def annotations(
@@ -30,7 +24,8 @@ def annotations(
     from assets.steps import stages
 
     with making(context, lake, recipe, progress) as made:
-        return made.result(stages.annotations(made.lake, engine, made.partition, made.advance))
+        commit = stages.annotations(made.lake, engine, made.partition, made.advance)
+        return made.result(commit, schema=schemas.table("annotations").schema)  # built from the kernels: not at import
 
 
 @blocking_check(

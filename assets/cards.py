@@ -3,13 +3,15 @@
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from assets.lake import Lake
 from assets.policy import Policy
-from assets.steps.funnel import Funnel, count, draw, rows
+
+if TYPE_CHECKING:
+    from assets.steps.funnel import Funnel
 
 HEADLINES = ("bits_per_byte", "accuracy_greedy", "accuracy_sampled", "response_tokens")
 LANGUAGES_SHOWN = 12
@@ -20,6 +22,8 @@ def write_corpus_card(directory: Path, lake: Lake, policy: Policy, snapshots: di
 
     snapshots: data version of the corpus by snapshot. Raises AccountingError when two tables disagree.
     """
+    from assets.steps.funnel import count, draw
+
     funnel = count(lake, policy)
     found = lake.scan("annotations").group_by("language").len()
     languages = found.sort("len", "language", descending=[True, False]).head(LANGUAGES_SHOWN).collect().rows()
@@ -31,8 +35,10 @@ def write_corpus_card(directory: Path, lake: Lake, policy: Policy, snapshots: di
     return card
 
 
-def corpus_card(funnel: Funnel, languages: dict[str, int], snapshots: dict[str, str]) -> str:
+def corpus_card(funnel: "Funnel", languages: dict[str, int], snapshots: dict[str, str]) -> str:
     """The data card in markdown."""
+    from assets.steps.funnel import rows
+
     lines = [
         "# Corpus card",
         "",

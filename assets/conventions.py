@@ -88,10 +88,7 @@ def stage(
 
 
 def blocking_check(asset: Any, *, description: str) -> Callable[[Callable[..., Any]], Any]:
-    """A check of an asset (an AssetsDefinition) that stops its own run, and that the guard in every consumer asks about.
-
-    See `making`.
-    """
+    """A check of an AssetsDefinition that stops its own run; consumers ask about it too (assets/making.py)."""
 
     def declare(function: Callable[..., Any]) -> Any:
         BLOCKING.setdefault(asset.key.to_user_string(), []).append(function.__name__)

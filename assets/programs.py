@@ -10,8 +10,9 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,21 @@ def run_program(made: Making, command: str, config: dict[str, Any], on_curve: Ca
     workdir = made.workdir
     (workdir / "command.json").write_text(json.dumps(config, indent=1, sort_keys=True))
     argv = [sys.executable, "-m", "models", command, "--config", str(workdir / "command.json"), "--out", str(workdir)]
-    with (
-        _exclusive(made, workdir) as lock,
-        dg.open_pipes_session(
-            made.context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
-        ) as session,
-        (workdir / "stderr.log").open("wb") as errors,
-    ):
+    with ExitStack() as opened:
+        lock = opened.enter_context(_exclusive(made, workdir))
+        session = opened.enter_context(_pipes(made.context))
+        errors = opened.enter_context((workdir / "stderr.log").open("wb"))
         environment = {**os.environ, **session.get_bootstrap_env_vars()}
         program = subprocess.Popen(
             argv, cwd=REPO, env=environment, stdout=errors, stderr=errors, pass_fds=[lock], start_new_session=True
         )
-        with _watching(made, workdir, on_curve):
-            try:
-                program.wait()
-            except BaseException:  # interrupted: the program must not outlive its materialization
-                program.terminate()
-                program.wait(GRACE_S)
-                raise
+        opened.enter_context(_watching(made, workdir, on_curve))
+        try:
+            program.wait()
+        except BaseException:  # interrupted: the program must not outlive its materialization
+            program.terminate()
+            program.wait(GRACE_S)
+            raise
     if program.returncode != 0:
         said = (workdir / "stderr.log").read_text(errors="replace").strip().splitlines()[-12:]
         raise ProgramFailed(f"python -m models {command} ended with {program.returncode}: " + "\n".join(said))
@@ -115,6 +113,17 @@ def _record(made: Making, parent: str | None, sources: dict[str, Path]) -> Recor
         tags=tags | ({"stemma.parent": parent} if parent else {}),
         inputs=inputs,
     )
+
+
+@contextmanager
+def _pipes(context: dg.AssetExecutionContext) -> Iterator[dg.PipesSession]:
+    """The channel for log lines between the program and the run; over temporary files, so on this machine."""
+    injector, reader = dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
+    with ExitStack() as opened:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.PreviewWarning)  # raised by Dagster's own use of its preview
+            session = opened.enter_context(dg.open_pipes_session(context, injector, reader))
+        yield session
 
 
 @contextmanager

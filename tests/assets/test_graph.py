@@ -1,0 +1,152 @@
+"""The graph as a whole: one lineage, no bare asset, gated automation, and a text that freezes every spec."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets import schemas
+from assets.configs import RECIPE_FIELDS, config_of
+from assets.conventions import BLOCKING, REFRESH_WHEN_SOUND, SOUND, TRAIN_WEEKLY_WHEN_SOUND, column_schema
+from orchestration.definitions import defs
+from orchestration.lineage import order
+
+REPO = Path(__file__).resolve().parents[2]
+SPECS = order(defs)
+BY_NAME = {spec.key.to_user_string(): spec for spec in SPECS}
+STAGES = [
+    "crawl_manifest", "documents", "annotations", "decisions", "signatures", "duplicate_clusters", "corpus",
+    "corpus_card", "tokenizer", "token_shards", "base_model", "synthetic_candidates", "gradient_features",
+    "diverse_candidates", "sft_dataset", "sft_model", "rl_tasks", "rl_model", "scorecard", "released_model",
+]  # fmt: skip
+PER_SNAPSHOT = STAGES[:7]
+TRAINED = ["tokenizer", "token_shards", "base_model", "synthetic_candidates", "sft_model", "rl_model"]
+
+
+def parents(name: str) -> set[str]:
+    return {dep.asset_key.to_user_string() for dep in BY_NAME[name].deps}
+
+
+def test_every_stage_is_in_the_graph_and_nothing_else():
+    assert set(BY_NAME) == set(STAGES)
+
+
+def test_everything_descends_from_the_crawl():
+    reached = {"crawl_manifest"}
+    for spec in SPECS:
+        if parents(spec.key.to_user_string()) & reached:
+            reached.add(spec.key.to_user_string())
+    assert reached == set(STAGES)
+
+
+def test_every_stage_before_the_rl_model_leads_to_it():
+    above, waiting = set(), ["rl_model"]
+    while waiting:
+        name = waiting.pop()
+        above.add(name)
+        waiting += parents(name) - above
+    assert set(STAGES[: STAGES.index("rl_model")]) - above == {"corpus_card"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_no_asset_is_bare(name):
+    spec = BY_NAME[name]
+    assert spec.group_name and spec.group_name != "default"
+    assert spec.owners and spec.kinds and spec.code_version and spec.description
+    assert spec.automation_condition is not None and spec.automation_condition.get_label()
+
+
+@pytest.mark.parametrize("name", PER_SNAPSHOT)
+def test_data_plane_is_cut_by_snapshot(name):
+    assert isinstance(BY_NAME[name].partitions_def, dg.DynamicPartitionsDefinition)
+
+
+@pytest.mark.parametrize("name", PER_SNAPSHOT)
+def test_tables_say_what_their_columns_mean(name):
+    columns = column_schema(schemas.table(name).schema).columns
+    assert columns and all(column.description for column in columns)
+    declared = BY_NAME[name].metadata.get("dagster/column_schema")
+    assert declared is None if name == "annotations" else declared == column_schema(schemas.table(name).schema)
+
+
+def test_what_reads_all_snapshots_says_so():
+    whole = [spec for spec in SPECS if spec.partitions_def is None]
+    mapped = {
+        dep.asset_key.to_user_string(): type(dep.partition_mapping)
+        for spec in whole
+        for dep in spec.deps
+        if BY_NAME[dep.asset_key.to_user_string()].partitions_def is not None
+    }
+    assert mapped and set(mapped.values()) == {dg.AllPartitionMapping}
+
+
+def test_training_is_never_eager():
+    for name in TRAINED:
+        assert BY_NAME[name].automation_condition == TRAIN_WEEKLY_WHEN_SOUND
+    assert "eager" not in repr(TRAIN_WEEKLY_WHEN_SOUND).lower().replace("on_cron", "")
+
+
+def test_all_conditions_ask_for_sound_inputs():
+    for spec in SPECS:
+        assert spec.automation_condition in (REFRESH_WHEN_SOUND, TRAIN_WEEKLY_WHEN_SOUND)
+    for condition in (REFRESH_WHEN_SOUND, TRAIN_WEEKLY_WHEN_SOUND):
+        assert SOUND in condition.operands
+
+
+def test_every_table_and_model_has_a_blocking_check():
+    unchecked = set(STAGES) - set(BLOCKING)
+    assert unchecked == {"signatures", "tokenizer", "synthetic_candidates", "gradient_features", "diverse_candidates"}
+    blocking = {check.key for checks in defs.asset_checks or [] for check in checks.check_specs if check.blocking}
+    assert {(key.asset_key.to_user_string(), key.name) for key in blocking} == {
+        (asset, name) for asset, names in BLOCKING.items() for name in names
+    }
+
+
+def test_two_jobs_cover_the_graph_without_overlap():
+    graph = defs.resolve_asset_graph()
+    chosen = [{key.to_user_string() for key in job.selection.resolve(graph)} for job in defs.jobs or []]
+    assert chosen == [set(PER_SNAPSHOT), set(STAGES) - set(PER_SNAPSHOT)]
+
+
+def test_recipe_fields_exist_and_decide_every_learning_stage():
+    assert set(RECIPE_FIELDS) == set(STAGES) - set(PER_SNAPSHOT) - {"corpus_card"}
+    for name in RECIPE_FIELDS:
+        configs = [config_of(name, recipe=recipe, policy="fineweb") for recipe in ("smoke", "demo")]
+        assert set(configs[0]) == {"seed", "threads", *RECIPE_FIELDS[name]}
+
+
+def test_definitions_stay_light():
+    heavy = ["torch", "mlflow", "datatrove", "transformers", "trafilatura", "spacy", "matplotlib"]
+    code = f"import sys, orchestration.definitions; print([m for m in {heavy} if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_specs_are_the_committed_ones():
+    """Rewrite the file on purpose: python tests/assets/test_graph.py > tests/assets/specs.json"""
+    assert described() == json.loads((Path(__file__).parent / "specs.json").read_text())
+
+
+def described() -> list[dict]:
+    return [
+        {
+            "asset": spec.key.to_user_string(),
+            "deps": sorted(parents(spec.key.to_user_string())),
+            "group": spec.group_name,
+            "kinds": sorted(spec.kinds),
+            "owners": list(spec.owners),
+            "code_version": spec.code_version,
+            "partitions": getattr(spec.partitions_def, "name", None),
+            "condition": spec.automation_condition.get_label() if spec.automation_condition else None,
+            "checks": sorted(BLOCKING.get(spec.key.to_user_string(), [])),
+            "description": spec.description,
+        }
+        for spec in SPECS
+    ]
+
+
+if __name__ == "__main__":
+    print(json.dumps(described(), indent=1, ensure_ascii=False))
