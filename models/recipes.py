@@ -121,7 +121,9 @@ def demo() -> Recipe:
             warmup_steps=20,
         ),
         synthesis=SynthesisRecipe(families=FAMILIES, problems=2000, zipf=1.0, level_shares=(0.6, 0.3, 0.1)),
-        selection=SelectionRecipe(dim=256, start_fraction=0.25, rounds=5, k_fraction=0.1, keep_fraction=0.5, target=800),
+        selection=SelectionRecipe(
+            dim=256, start_fraction=0.25, rounds=5, k_fraction=0.1, keep_fraction=0.5, target=800
+        ),
         sft=SftRecipe(steps=300, batch_size=32, learning_rate=1e-3, warmup_steps=10),
         tasks=TasksRecipe(families=FAMILIES, train=1200, heldout=360, level_shares=(0.7, 0.3, 0.0)),
         rl=RlRecipe(steps=120, prompts_per_step=16, group_size=8, max_new_tokens=16, learning_rate=5e-4),

@@ -83,8 +83,8 @@ def select(
     features_nk are gradient features, one row per id. The pool can end below `target`: batches are not offered twice.
     Raises BadSelection when the numbers do not fit the candidates.
     """
-    if not 2 <= start < target <= len(ids) or rounds < 1:
-        raise BadSelection(f"need 2 ≤ start {start} < target {target} ≤ candidates {len(ids)} and rounds {rounds} ≥ 1")
+    if not 2 <= start < min(target, len(ids)) or rounds < 1:
+        raise BadSelection(f"need 2 ≤ start {start} < target {target}, candidates {len(ids)}, and rounds {rounds} ≥ 1")
     if not 0 < k_fraction <= 1 or not 0 < keep_fraction <= 1:
         raise BadSelection(f"k_fraction {k_fraction} and keep_fraction {keep_fraction} must lie in (0, 1]")
     rows = unit_rows(features_nk)
