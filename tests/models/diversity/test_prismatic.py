@@ -107,7 +107,9 @@ def test_random_subsets_are_nested_and_vary_with_the_seed():
     assert random_subset(ids, 10, 3) != random_subset(ids, 10, 4)
 
 
-@pytest.mark.parametrize("wrong", [{"start": 1}, {"start": 250}, {"start": 900, "target": 5000}, {"rounds": 0}, {"k_fraction": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"start": 1}, {"start": 250}, {"start": 900, "target": 5000}, {"rounds": 0}, {"k_fraction": 0.0}]
+)
 def test_numbers_that_do_not_fit_are_a_typed_error(wrong):
     ids, features = skills(6)
     with pytest.raises(BadSelection):
