@@ -8,7 +8,7 @@ that a policy without that rule finds the cleaned text that it would have got.
 import re
 from dataclasses import dataclass
 
-from kernels.text.words import count_sentences, without_surrogates
+from kernels.text.words import count, without_surrogates
 
 LONGEST_WORD = 1000  # code points; a line with a longer word goes
 FEWEST_WORDS = 3  # a line with fewer whitespace-separated words goes
@@ -31,6 +31,7 @@ class Counts:
     lorem_ipsum: int  # lines with "lorem ipsum" that reached this rule; any one drops the page
     curly_bracket: int  # lines with "{" that reached this rule; any one drops the page
     sentences: int  # sentences in kept lines
+    tokens: int  # tokens in kept lines, `len(words.words(text))` of the cleaned text
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def clean(text: str) -> CleanResult:
     kept: list[str] = []
     reason = None
     lines = without_surrogates(text).splitlines()
-    long_word = few_words = javascript = policy = lorem_ipsum = curly_bracket = sentences = 0
+    long_word = few_words = javascript = policy = lorem_ipsum = curly_bracket = sentences = tokens = 0
     for line in lines:
         line = line.strip()
         words = line.split()
@@ -76,11 +77,22 @@ def clean(text: str) -> CleanResult:
         if any(phrase in lowered for phrase in POLICY_PHRASES):
             policy += 1
             continue
-        sentences += count_sentences(line)
+        line_tokens, line_sentences = count(line)
+        tokens += line_tokens
+        sentences += line_sentences
         kept.append(line)
     if sentences < FEWEST_SENTENCES:
         reason = reason or "too_few_sentences"
     counts = Counts(
-        len(lines), long_word, few_words, javascript, policy, len(kept), lorem_ipsum, curly_bracket, sentences
+        lines=len(lines),
+        long_word=long_word,
+        few_words=few_words,
+        javascript=javascript,
+        policy=policy,
+        kept=len(kept),
+        lorem_ipsum=lorem_ipsum,
+        curly_bracket=curly_bracket,
+        sentences=sentences,
+        tokens=tokens,
     )
     return CleanResult("\n".join(kept).strip(), reason, counts)

@@ -217,7 +217,9 @@ _NANP = re.compile(
     re.ASCII,
 )
 _NANP_BEFORE = re.compile(r"(?<![\w+./=-])(?:(?:\+|00)?1[ .-]?)?$", re.ASCII)
-_INTERNATIONAL = re.compile(r"(?<![\w+])\+[1-9](?:[ .()-]{0,3}\d){7,14}(?!\w|[.,-]\d)", re.ASCII)
+_INTERNATIONAL = re.compile(
+    r"(?<![\w+])(?P<number>\+[1-9](?:[ .()-]{0,3}\d){7,14})(?: {0,2}(?:x|ext\.?) {0,2}\d{1,5})?(?!\w|[.,-]\d)", re.ASCII
+)
 _ANY_NUMBER = re.compile(r"[0-9](?<![\w.+/=-].)(?:[ .()-]{0,2}\d){6,14}(?!\w|[.,-]\d)", re.ASCII | re.DOTALL)
 _PHONE_WORDS = re.compile(
     r"\b(?:tel|telephone|phone|fax|mobile|mob|cell|call|whatsapp)\b"
@@ -235,12 +237,9 @@ def _phones(text: str) -> Found:
             yield before.start(), match.end()
     if "+" in text:
         for match in _INTERNATIONAL.finditer(text):
-            digits = re.sub(r"\D", "", match.group())
-            if (
-                len(digits) == 11
-                if digits[0] == "1"
-                else len(digits) >= 9 and not _ROUND_NUMBER.fullmatch(match.group())
-            ):
+            digits = re.sub(r"\D", "", match["number"])
+            right_length = len(digits) == 11 if digits[0] == "1" else len(digits) >= 9
+            if right_length and not _ROUND_NUMBER.fullmatch(match["number"]):
                 yield match.span()
     for match in _ANY_NUMBER.finditer(text):
         if _PHONE_WORDS.search(text, max(0, match.start() - 40), match.start()) and not _DATE.match(match.group()):

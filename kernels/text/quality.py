@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
+import numpy as np
 from datatrove.utils.text import PUNCTUATION_SET, TERMINAL_PUNCTUATION
 
 from kernels.text import c4
-from kernels.text.repetition import DUPLICATE_NGRAMS, TOP_NGRAMS, duplicates, repetition_statistics
+from kernels.text.repetition import DUPLICATE_NGRAMS, TOP_NGRAMS, duplicates, numbered, repetition_statistics
 from kernels.text.words import without_surrogates, words
 
 STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"})
@@ -147,11 +148,9 @@ def gopher_statistics(text: str) -> dict[str, float | int]:
     """Gopher's repetition and quality statistics of a text, "n_chars" to "n_stop_words" of STATISTICS."""
     text = without_surrogates(text)
     tokens = words(text)
-    unique: dict[str, int] = {}
-    for token in tokens:
-        unique[token] = unique.get(token, 0) + 1
+    index, ids = numbered(tokens)
     n_words = word_chars = n_alpha = 0
-    for token, count in unique.items():
+    for token, count in zip(index, np.bincount(ids).tolist()):
         if token.isalpha():  # no punctuation mark is alphabetic
             n_alpha += count
         elif PUNCTUATION_SET.issuperset(token):
@@ -168,7 +167,7 @@ def gopher_statistics(text: str) -> dict[str, float | int]:
     n_tokens, n_lines = len(tokens) or 1, len(lines) or 1
     return {
         "n_chars": len(text),
-        **repetition_statistics(text, tokens),
+        **repetition_statistics(text, tokens, index, ids),
         "n_tokens": len(tokens),
         "n_words": n_words,
         "mean_word_length": word_chars / (n_words or 1),
@@ -177,33 +176,32 @@ def gopher_statistics(text: str) -> dict[str, float | int]:
         "bullet_line_frac": bullets / n_lines,
         "ellipsis_line_frac": ellipses / n_lines,
         "alpha_word_frac": n_alpha / n_tokens,
-        "n_stop_words": sum(word in unique for word in STOP_WORDS),
+        "n_stop_words": sum(word in index for word in STOP_WORDS),
     }
 
 
-def fineweb_statistics(text: str) -> dict[str, float | int]:
-    """FineWeb's own statistics of a text, "cleaned_chars" to "newline_to_word_ratio" of STATISTICS.
+def fineweb_statistics(text: str, n_tokens: int) -> dict[str, float | int]:
+    """FineWeb's own statistics of a text with so many tokens, "cleaned_chars" to "newline_to_word_ratio" of STATISTICS.
 
-    FineWeb measures them after C4 has rewritten the text; give `c4.clean(text).text` for the same.
+    FineWeb measures them after C4 has rewritten the text: give the text and `counts.tokens` of `c4.clean`.
     """
-    text = without_surrogates(text)
-    tokens = words(text)
     lines = [line for line in text.split("\n") if line and not line.isspace()]
     n_lines, newlines = len(lines) or 1, text.count("\n")
     return {
         "cleaned_chars": len(text),
         "cleaned_lines": len(lines),
-        "cleaned_tokens": len(tokens),
+        "cleaned_tokens": n_tokens,
         "line_punct_frac": sum(line.endswith(_LINE_ENDS) for line in lines) / n_lines,
         "short_line_frac": sum(len(line) <= SHORT_LINE for line in lines) / n_lines,
         "char_dup_frac": duplicates(lines)[1] / ((len(text) - newlines) or 1),
-        "newline_to_word_ratio": newlines / (len(tokens) or 1),
+        "newline_to_word_ratio": newlines / (n_tokens or 1),
     }
 
 
 def statistics(text: str) -> dict[str, float | int]:
     """Gopher's and FineWeb's statistics of one and the same text (no C4 in between)."""
-    return gopher_statistics(text) | fineweb_statistics(text)
+    gopher = gopher_statistics(text)
+    return gopher | fineweb_statistics(without_surrogates(text), int(gopher["n_tokens"]))
 
 
 def document_statistics(text: str) -> dict[str, float | int | str | None]:
@@ -225,5 +223,5 @@ def document_statistics(text: str) -> dict[str, float | int | str | None]:
         "c4_lines_policy": counts.policy,
         "c4_lines_lorem_ipsum": counts.lorem_ipsum,
         "c4_lines_curly_bracket": counts.curly_bracket,
-        **fineweb_statistics(cleaned.text),
+        **fineweb_statistics(cleaned.text, counts.tokens),
     }

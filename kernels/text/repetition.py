@@ -172,19 +172,25 @@ def _ngram_chars(codes, lengths, ids, top, duplicate):
     return out
 
 
-def ngram_chars(words: Sequence[str]) -> tuple[dict[int, int], dict[int, int]]:
-    """{n: top_ngram_chars(words, n)} for TOP_NGRAMS and {n: duplicate_ngram_chars(words, n)} for DUPLICATE_NGRAMS."""
-    index: dict[str, int] = {}
-    ids = np.fromiter((index.setdefault(word, len(index)) for word in words), np.int64, len(words))
-    unique_lengths = np.fromiter(map(len, index), np.int64, len(index))
-    lengths = unique_lengths[ids] if len(words) else np.zeros(0, np.int64)
+def numbered(words: Sequence[str]) -> tuple[dict[str, int], np.ndarray]:
+    """Each different word with its number, in order of appearance, and the words as numbers (int64)."""
+    index = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    return index, np.fromiter(map(index.__getitem__, words), np.int64, len(words))
+
+
+def ngram_chars(words: Sequence[str], index: dict[str, int], ids: np.ndarray) -> tuple[dict[int, int], dict[int, int]]:
+    """{n: top_ngram_chars(words, n)} for TOP_NGRAMS and {n: duplicate_ngram_chars(words, n)} for DUPLICATE_NGRAMS.
+
+    `index` and `ids` are `numbered(words)`.
+    """
+    lengths = np.fromiter(map(len, index), np.int64, len(index))[ids]
     codes = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.uint32)
     chars = _ngram_chars(codes, lengths, ids, np.array(TOP_NGRAMS), np.array(DUPLICATE_NGRAMS)).tolist()
     return dict(zip(TOP_NGRAMS, chars)), dict(zip(DUPLICATE_NGRAMS, chars[len(TOP_NGRAMS) :]))
 
 
-def repetition_statistics(text: str, words: Sequence[str]) -> dict[str, float]:
-    """The thirteen repetition fractions of a text and its words; all 0.0 for the empty text.
+def repetition_statistics(text: str, words: Sequence[str], index: dict[str, int], ids: np.ndarray) -> dict[str, float]:
+    """The thirteen repetition fractions of a text and its words, numbered; all 0.0 for the empty text.
 
     Keys: dup_line_frac, dup_para_frac (of lines, of paragraphs); dup_line_char_frac, dup_para_char_frac,
     top_N_gram_char_frac, dup_N_gram_char_frac (code points, of the text's code points).
@@ -194,7 +200,7 @@ def repetition_statistics(text: str, words: Sequence[str]) -> dict[str, float]:
     dup_paras, dup_para_chars = duplicates(paragraphs)
     lines = _LINE_BREAK.split(text)
     dup_lines, dup_line_chars = duplicates(lines)
-    top, repeated = ngram_chars(words)
+    top, repeated = ngram_chars(words, index, ids)
     return {
         "dup_line_frac": dup_lines / len(lines),
         "dup_para_frac": dup_paras / len(paragraphs),

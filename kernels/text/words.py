@@ -78,7 +78,7 @@ class _English:
         self.seams = frozenset(seams)
         self.seam_pattern = _seam_pattern(seams)
         self.tokens: dict[str, tuple[str, ...]] = {}
-        self.endings: dict[str, tuple[int, int, int, int]] = {}
+        self.effects: dict[str, tuple[int, int, int, int, int]] = {}
         self.kinds: dict[str, int] = {}
         self.memo_chars = 0
 
@@ -117,7 +117,7 @@ class _English:
         """Tokenize those of the units that the memo lacks."""
         if self.memo_chars > MEMO_CHARS:
             self.tokens.clear()
-            self.endings.clear()
+            self.effects.clear()
             self.kinds.clear()
             self.memo_chars = 0
         new = [unit for unit in dict.fromkeys(units) if unit not in self.tokens]
@@ -193,11 +193,12 @@ class _English:
         ends.append(last)
         return ends
 
-    def ending(self, unit: str) -> tuple[int, int, int, int]:
-        """(sentences the unit begins, whether it leaves one ended), from an open sentence, then from an ended one."""
-        found = self.endings.get(unit)
+    def effect(self, unit: str) -> tuple[int, int, int, int, int]:
+        """What a unit adds to a count: its words; then (sentences begun, whether it leaves one ended) after an open
+        sentence, and the same after an ended one."""
+        found = self.effects.get(unit)
         if found is None:
-            effects: list[int] = []
+            outcomes: list[int] = []
             for seen_terminal in (False, True):
                 begun = 0
                 for token in self.tokens[unit]:
@@ -207,8 +208,9 @@ class _English:
                         seen_terminal = False
                     elif kind == _TERMINAL:
                         seen_terminal = True
-                effects += [begun, int(seen_terminal)]
-            found = self.endings[unit] = (effects[0], effects[1], effects[2], effects[3])
+                outcomes += [begun, int(seen_terminal)]
+            found = len(self.tokens[unit]), outcomes[0], outcomes[1], outcomes[2], outcomes[3]
+            self.effects[unit] = found
         return found
 
 
@@ -266,25 +268,25 @@ def sentences(text: str) -> list[str]:
     return [text[a:b] for a, b in zip([0, *ends[:-1]], [*ends[:-1], len(text)])]
 
 
-def count_sentences(text: str) -> int:
-    """`len(sentences(text))` without making them."""
+def count(text: str) -> tuple[int, int]:
+    """`(len(words(text)), len(sentences(text)))` without making them."""
     english = _english()
     text = without_surrogates(text)
     if not text or len(text) > LONGEST_CHUNK or " ".join(text.split()) != text:
-        return len(english.sentence_ends(text))
+        return len(english.words(text)), len(english.sentence_ends(text))
     units = english.units(text)
-    count, seen_terminal = 1, 0
-    endings = english.endings
     try:
-        effects = [endings[unit] for unit in units]
+        effects = [english.effects[unit] for unit in units]
     except KeyError:
         english.learn(units)
-        effects = [english.ending(unit) for unit in units]
-    for effect in effects:
+        effects = [english.effect(unit) for unit in units]
+    n_words, n_sentences, seen_terminal = 0, 1, 0
+    for added, begun, leaves_ended, begun_after_ended, leaves_ended_after_ended in effects:
+        n_words += added
         if seen_terminal:
-            count += effect[2]
-            seen_terminal = effect[3]
+            n_sentences += begun_after_ended
+            seen_terminal = leaves_ended_after_ended
         else:
-            count += effect[0]
-            seen_terminal = effect[1]
-    return count
+            n_sentences += begun
+            seen_terminal = leaves_ended
+    return n_words, n_sentences

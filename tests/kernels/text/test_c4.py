@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.text.c4 import clean
+from kernels.text.words import words
 
 FIVE = "One thing here. Two things here. Three things here. Four things here. Five things here."
 LINES = st.sampled_from(
@@ -63,6 +64,7 @@ def test_every_line_is_counted_once(text):
     counts = clean(text).counts
     dropped = counts.long_word + counts.few_words + counts.javascript + counts.policy
     assert counts.lines == counts.kept + dropped == len(text.splitlines())
+    assert counts.tokens == len(words(clean(text).text))
 
 
 @pytest.mark.parametrize(

@@ -83,14 +83,14 @@ def test_decisions_and_reasons_on_gold_texts_are_those_of_datatrove(shared_data)
 def crawled_texts(root) -> Iterator[str]:
     from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-    from kernels.text.html import UndecodablePage, extract
+    from kernels.text.html import ExtractionLimit, UndecodablePage, extract
 
     for path in sorted(root.glob("*/*.warc.gz")):
         with path.open("rb") as file:
             for record in ArchiveIterator(file, record_types=WarcRecordType.response, parse_http=True):
                 try:
                     yield extract(record.reader.read(), record.headers.get("WARC-Target-URI") or "")
-                except UndecodablePage:
+                except (UndecodablePage, ExtractionLimit):
                     continue
 
 
@@ -120,14 +120,18 @@ def test_each_filter_alone_decides_alike_on_pages_that_an_earlier_one_drops(shar
 @settings(max_examples=300, deadline=None)
 @given(tokens=SMALL_WORDS)
 def test_compiled_ngram_counts_equal_the_plain_ones(tokens):
-    top, repeated = repetition.ngram_chars(tokens)
+    top, repeated = repetition.ngram_chars(tokens, *repetition.numbered(tokens))
     assert top == {n: repetition.top_ngram_chars(tokens, n) for n in repetition.TOP_NGRAMS}
     assert repeated == {n: repetition.duplicate_ngram_chars(tokens, n) for n in repetition.DUPLICATE_NGRAMS}
 
 
 def test_ngrams_with_equal_letters_and_other_borders_are_one_when_joined_by_nothing():
     tokens = ["ab", "c", "d", "e", "f", "a", "bc", "d", "e", "f"]
-    assert repetition.duplicate_ngram_chars(tokens, 5) == repetition.ngram_chars(tokens)[1][5] == 6
+    assert (
+        repetition.duplicate_ngram_chars(tokens, 5)
+        == repetition.ngram_chars(tokens, *repetition.numbered(tokens))[1][5]
+        == 6
+    )
 
 
 @settings(max_examples=300, deadline=None)

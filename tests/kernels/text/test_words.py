@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.text import words as words_module
-from kernels.text.words import LONGEST_CHUNK, count_sentences, sentences, without_surrogates, words
+from kernels.text.words import LONGEST_CHUNK, count, sentences, without_surrogates, words
 
 # What makes spaCy hard: special cases whole and in halves, affixes, units, every kind of whitespace.
 PIECES = [
@@ -35,7 +35,7 @@ def assert_same(reference, text: str) -> None:
     assert words(text) == reference.word_tokenize(text)
     expected = reference_sentences(reference, text)
     assert sentences(text) == expected
-    assert count_sentences(text) == len(expected)
+    assert count(text) == (len(words(text)), len(expected))
 
 
 @settings(max_examples=300, deadline=None)
@@ -107,4 +107,4 @@ def test_lone_surrogates_are_read_as_replacement_characters():
 def test_a_chunk_without_end_keeps_every_character(piece):
     text = (piece * 3 * LONGEST_CHUNK)[: 2 * LONGEST_CHUNK + 7]
     assert "".join(words(text)) == text
-    assert count_sentences(text) == len(sentences(text))
+    assert count(text) == (len(words(text)), len(sentences(text)))
