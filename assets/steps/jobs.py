@@ -103,7 +103,7 @@ class ShardRecord:
     def write(self, folder: Path) -> None:
         """Writes `record.json`, atomically: the last act of a worker."""
         temporary = folder / f".record-{uuid.uuid4().hex}"
-        temporary.write_text(json.dumps(asdict(self), sort_keys=True, indent=1))
+        temporary.write_text(json.dumps(asdict(self), indent=1))
         sync(temporary)
         os.replace(temporary, folder / RECORD)
         sync(folder)

@@ -20,7 +20,7 @@ from assets.steps import clusters, decide
 from assets.steps.jobs import ShardJob, ShardRecord, parts_of
 from kernels.text.clusters import THRESHOLD
 
-RANGE_BYTES = 12 << 20  # a WARC file is worked on in ranges of about this size,
+RANGE_BYTES = 8 << 20  # a WARC file is worked on in ranges of about this size,
 MOST_RANGES = 16  # but no more of them, as each reads the whole file (extraction costs fifty times as much)
 
 OnProgress = Callable[[int, int, str], None]

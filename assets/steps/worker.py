@@ -1,7 +1,9 @@
-"""The worker: `python -m assets.steps.worker job.json` does one shard job and writes its record last.
+"""The worker: `python -m assets.steps.worker job.json …` does shard jobs one by one; each writes its record last.
 
-Each step is `run(job, beat) -> (parts by table, counts)` in a module of its own, imported only when asked for. An error
-goes to stderr as one line of type and message after its traceback, with exit code 1.
+Without arguments it reads paths of jobs from standard input, a line each, and answers each with a line when it is done:
+so an engine spares the two seconds that a process needs to load its tokenizer. Each step is `run(job, beat) -> (parts
+by table, counts)` in a module of its own, imported when first asked for. What a job says goes to `stderr.log` in its
+folder; an error ends the worker with exit code 1, the last line being its type and message.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from assets.steps.jobs import HEARTBEAT, ShardJob, ShardRecord
+from assets.steps.jobs import ERRORS, HEARTBEAT, ShardJob, ShardRecord
 
 STEPS = {
     "documents": "assets.steps.shard",
@@ -30,14 +32,15 @@ class UnknownStep(ValueError):
     """No step of that name."""
 
 
-def do(job: ShardJob, folder: Path) -> ShardRecord:
-    """Does the job in this process and writes its record into `folder`. Raises UnknownStep and what the step raises."""
+def do(path: Path) -> ShardRecord:
+    """Does the job of a `job.json` and writes its record. Raises UnknownStep, CodeChanged, what the step does."""
+    job = ShardJob.load(path, json.loads(os.environ.get("STEMMA_STORAGE_OPTIONS", "null")))
     if job.step not in STEPS:
         raise UnknownStep(f"unknown step {job.step}: the steps are {', '.join(STEPS)}")
-    heartbeat = folder / HEARTBEAT
+    heartbeat = path.parent / HEARTBEAT
     parts, counts = import_module(STEPS[job.step]).run(job, heartbeat.touch)
     record = ShardRecord(job.digest, job.step, job.shard, parts, counts)
-    record.write(folder)
+    record.write(path.parent)
     return record
 
 
@@ -53,15 +56,22 @@ def end_with_parent(parent: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Entry point; see the module's first line."""
-    if len(arguments) != 1:
-        print("usage: python -m assets.steps.worker job.json", file=sys.stderr)
-        return 2
+    """Entry point; see the module's first lines."""
     if parent := os.environ.get("STEMMA_PARENT"):
         end_with_parent(int(parent))
-    path = Path(arguments[0])
-    job = ShardJob.load(path, json.loads(os.environ.get("STEMMA_STORAGE_OPTIONS", "null")))
-    do(job, path.parent)
+    for argument in arguments:
+        do(Path(argument))
+    if not arguments:
+        answers = os.dup(sys.stdout.fileno())  # kept for answers: libraries print to standard output too
+        for line in sys.stdin:
+            path = Path(line.rstrip("\n"))
+            log = os.open(path.parent / ERRORS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(log, stream.fileno())
+            os.close(log)
+            do(path)
+            sys.stdout.flush()
+            os.write(answers, f"{path}\n".encode())
     return 0
 
 

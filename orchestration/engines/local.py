@@ -1,13 +1,14 @@
-"""The local engine: one supervised subprocess per shard, as many at once as there are workers.
+"""The local engine: supervised worker processes, one shard each at a time, as many as there are workers.
 
-Nothing hangs: a worker that dies is seen at once, one that makes no progress for `stall_s` is killed and counts as
-killed, and workers end by themselves when their parent is gone.
+Nothing hangs: a worker that dies is seen at once, one that gives no heartbeat for `stall_s` is killed and counts as
+killed, and workers end by themselves when their parent is gone. A worker that finished a shard takes the next one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -21,18 +22,20 @@ from assets.steps.jobs import ERRORS, HEARTBEAT, JOB, ShardJob, ShardRecord, fin
 from orchestration.engines.base import OnProgress, ShardFailed
 
 REPO = Path(__file__).resolve().parents[2]
-POLL_S = 0.02
+LOOK_S = 1.0  # how often heartbeats are looked at
 GRACE_S = 5.0
 FAILURES_BEFORE_STOP = 3  # a shard may be bad; when several are, the code is, and starting more would only cost time
+SHARDS_PER_WORKER = 64  # then a fresh process takes over: what a library leaks stays bounded
 
 
 @dataclass
-class _Running:
-    """A worker at work."""
+class _Worker:
+    """A worker process and the job that it is at; `index` is None between jobs."""
 
-    index: int
-    attempt: int
     process: subprocess.Popen[bytes]
+    index: int | None = None
+    attempt: int = 0
+    started: int = 0
 
 
 class LocalEngine:
@@ -52,86 +55,153 @@ class LocalEngine:
 
     def run(self, step: str, jobs: Sequence[ShardJob], on_progress: OnProgress | None = None) -> list[ShardRecord]:
         """See orchestration.engines.base.Engine.run."""
-        records: list[ShardRecord | None] = [finished(job) for job in jobs]
-        waiting = deque((index, 0) for index, record in enumerate(records) if record is None)
-        running: list[_Running] = []
-        failures: dict[int, str] = {}
-        if on_progress:
-            on_progress(len(jobs) - len(waiting), len(jobs), "")
+        run = _Run(self, jobs, on_progress)
         try:
-            while running or (waiting and len(failures) < FAILURES_BEFORE_STOP):
-                while waiting and len(running) < self.workers and len(failures) < FAILURES_BEFORE_STOP:
-                    index, attempt = waiting.popleft()
-                    try:
-                        running.append(_Running(index, attempt, self._start(jobs[index])))
-                    except OSError as error:
-                        failures[index] = f"the worker could not be started: {error}"
-                ended = [worker for worker in running if worker.process.poll() is not None]
-                running = [worker for worker in running if worker.process.poll() is None]
-                for worker in ended:
-                    record, cause = self._outcome(jobs[worker.index], worker)
-                    if record is not None:
-                        records[worker.index] = record
-                        if on_progress:
-                            on_progress(sum(r is not None for r in records), len(jobs), jobs[worker.index].shard)
-                    elif cause is None:
-                        waiting.append((worker.index, worker.attempt + 1))
-                    else:
-                        failures[worker.index] = cause
-                for worker in running:
-                    if self._stalled(jobs[worker.index]):
-                        worker.process.kill()
-                if running and not ended:
-                    time.sleep(POLL_S)
+            run.to_the_end()
         finally:
-            _stop(running)
-        if failures:
-            first = min(failures)
-            raise ShardFailed(step, jobs[first].shard, failures[first], len(failures) - 1)
-        return [record for record in records if record is not None]
+            run.stop()
+        if run.failures:
+            first = min(run.failures)
+            raise ShardFailed(step, jobs[first].shard, run.failures[first], len(run.failures) - 1)
+        return [record for record in run.records if record is not None]
 
-    def _start(self, job: ShardJob) -> subprocess.Popen[bytes]:
-        folder = job.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / JOB).write_text(json.dumps(job.to_json(), sort_keys=True, indent=1))
-        (folder / HEARTBEAT).touch()
-        with open(folder / ERRORS, "wb") as errors:
-            return subprocess.Popen(
-                [self.python, "-m", "assets.steps.worker", str(folder / JOB)],
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                env=self._environment(job),
-            )
-
-    def _environment(self, job: ShardJob) -> dict[str, str]:
-        """One thread a worker: the engine's width is the number of workers."""
+    def environment(self, jobs: Sequence[ShardJob]) -> dict[str, str]:
+        """What workers see. One thread each: the engine's width is the number of workers."""
         paths = [str(REPO), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         fixed = {
             "PYTHONPATH": os.pathsep.join(paths),
             "PYTHONHASHSEED": "0",
             "STEMMA_PARENT": str(os.getpid()),
-            "STEMMA_STORAGE_OPTIONS": json.dumps(job.storage_options),
+            "STEMMA_STORAGE_OPTIONS": json.dumps(jobs[0].storage_options),
             "MALLOC_ARENA_MAX": "2",
         }
         threads = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
         return {**os.environ, **fixed, **dict.fromkeys(threads, "1")}
 
-    def _outcome(self, job: ShardJob, worker: _Running) -> tuple[ShardRecord | None, str | None]:
-        """(record, None) when done, (None, None) to try again, (None, cause) when it failed for good."""
-        code = worker.process.returncode
-        if code == 0:
-            record = finished(job)
-            return (record, None) if record else (None, "the worker ended without a valid record")
+
+class _Run:
+    """One call of LocalEngine.run."""
+
+    def __init__(self, engine: LocalEngine, jobs: Sequence[ShardJob], on_progress: OnProgress | None) -> None:
+        self.engine, self.jobs, self.on_progress = engine, jobs, on_progress
+        self.records: list[ShardRecord | None] = [finished(job) for job in jobs]
+        self.waiting = deque((index, 0) for index, record in enumerate(self.records) if record is None)
+        self.workers: dict[int, _Worker] = {}  # by the file descriptor of their answers
+        self.failures: dict[int, str] = {}
+        self.selector = selectors.DefaultSelector()
+        self._report("")
+
+    def to_the_end(self) -> None:
+        """Until every job is finished or failed; unstarted ones are left when too many failed."""
+        while self._may_start() or any(worker.index is not None for worker in self.workers.values()):
+            while self._may_start() and len(self.workers) < self.engine.workers:
+                self._start_worker()
+            for key, _ in self.selector.select(LOOK_S):
+                worker = self.workers[key.fd]
+                if os.read(key.fd, 1 << 16):
+                    self._answered(worker)
+                else:
+                    self._ended(key.fd, worker)
+            for worker in self.workers.values():
+                if worker.index is not None and self._stalled(self.jobs[worker.index]):
+                    worker.process.kill()
+
+    def stop(self) -> None:
+        """Ends all workers: idle ones by closing their input, busy ones by asking and then killing."""
+        for worker in self.workers.values():
+            _close(worker.process.stdin)
+            if worker.index is not None:
+                worker.process.terminate()
+        deadline = time.monotonic() + GRACE_S
+        for worker in self.workers.values():
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            _close(worker.process.stdout)
+        self.selector.close()
+
+    def _may_start(self) -> bool:
+        return bool(self.waiting) and len(self.failures) < FAILURES_BEFORE_STOP
+
+    def _start_worker(self) -> None:
+        try:
+            process = subprocess.Popen(
+                [self.engine.python, "-m", "assets.steps.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=self.engine.environment(self.jobs),
+            )
+        except OSError as error:
+            index, _ = self.waiting.popleft()
+            self.failures[index] = f"the worker could not be started: {error}"
+            return
+        assert process.stdout
+        worker = _Worker(process)
+        self.workers[process.stdout.fileno()] = worker
+        self.selector.register(process.stdout.fileno(), selectors.EVENT_READ)
+        self._next_job(worker)
+
+    def _next_job(self, worker: _Worker) -> None:
+        """Gives the worker a job, or the end of its input when there is none left for it."""
+        assert worker.process.stdin
+        worker.index = None
+        if not self._may_start() or worker.started >= SHARDS_PER_WORKER:
+            _close(worker.process.stdin)
+            return
+        worker.index, worker.attempt = self.waiting.popleft()
+        worker.started += 1
+        job = self.jobs[worker.index]
+        job.folder.mkdir(parents=True, exist_ok=True)
+        (job.folder / ERRORS).write_bytes(b"")
+        (job.folder / JOB).write_text(json.dumps(job.to_json(), indent=1))
+        (job.folder / HEARTBEAT).touch()
+        try:
+            worker.process.stdin.write(f"{job.folder.absolute() / JOB}\n".encode())
+            worker.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it is dead already: the end of its answers will be seen, and the job with it
+
+    def _answered(self, worker: _Worker) -> None:
+        """A worker said that its job is done."""
+        assert worker.index is not None
+        job = self.jobs[worker.index]
+        record = finished(job)
+        if record is None:
+            self.failures[worker.index] = "the worker ended the job without a valid record"
+        else:
+            self.records[worker.index] = record
+            self._report(job.shard)
+        self._next_job(worker)
+
+    def _ended(self, fd: int, worker: _Worker) -> None:
+        """A worker's answers ended: it is dead, or was let go."""
+        self.selector.unregister(fd)
+        del self.workers[fd]
+        code = worker.process.wait()
+        _close(worker.process.stdin)
+        _close(worker.process.stdout)
+        if worker.index is None:
+            return
+        job = self.jobs[worker.index]
         if code < 0:
-            name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else f"signal {-code}"
-            if worker.attempt < self.retries:
-                return None, None
-            return None, f"the worker was killed by {name} {worker.attempt + 1} times"
-        return None, f"{_last_line(job.folder / ERRORS)} (exit code {code}; all of it: {job.folder / ERRORS})"
+            if worker.attempt < self.engine.retries:
+                self.waiting.append((worker.index, worker.attempt + 1))
+                return
+            known = {s.value: s.name for s in signal.Signals}
+            cause = f"the worker was killed by {known.get(-code, f'signal {-code}')} {worker.attempt + 1} times"
+        else:
+            log = job.folder / ERRORS
+            cause = f"{_last_line(log)} (exit code {code}; all of it: {log})"
+        self.failures[worker.index] = cause
 
     def _stalled(self, job: ShardJob) -> bool:
-        return time.time() - (job.folder / HEARTBEAT).stat().st_mtime > self.stall_s
+        return time.time() - (job.folder / HEARTBEAT).stat().st_mtime > self.engine.stall_s
+
+    def _report(self, shard: str) -> None:
+        if self.on_progress:
+            self.on_progress(sum(record is not None for record in self.records), len(self.jobs), shard)
 
 
 def _last_line(path: Path) -> str:
@@ -139,14 +209,10 @@ def _last_line(path: Path) -> str:
     return lines[-1].strip() if lines else "no message"
 
 
-def _stop(running: list[_Running]) -> None:
-    """Ends workers that are still at work: asked first, then killed."""
-    for worker in running:
-        worker.process.terminate()
-    deadline = time.monotonic() + GRACE_S
-    for worker in running:
-        try:
-            worker.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
+def _close(stream: object) -> None:
+    """Closes a pipe to or from a worker that may be dead."""
+    try:
+        if stream is not None:
+            stream.close()  # type: ignore[attr-defined]
+    except BrokenPipeError:
+        pass
