@@ -124,9 +124,21 @@ def demo() -> Recipe:
         selection=SelectionRecipe(
             dim=256, start_fraction=0.25, rounds=5, k_fraction=0.1, keep_fraction=0.5, target=800
         ),
-        sft=SftRecipe(steps=300, batch_size=32, learning_rate=1e-3, warmup_steps=10),
-        tasks=TasksRecipe(families=FAMILIES, train=1200, heldout=360, level_shares=(0.7, 0.3, 0.0)),
-        rl=RlRecipe(steps=120, prompts_per_step=16, group_size=8, max_new_tokens=16, learning_rate=5e-4),
+        sft=SftRecipe(
+            steps=300, batch_size=32, learning_rate=1e-3, warmup_steps=10, max_new_tokens=16, checkpoint_every=50
+        ),
+        tasks=TasksRecipe(
+            families=("count_bits", "letter_counting"), train=600, heldout=240, level_shares=(0.5, 0.5, 0.0)
+        ),
+        rl=RlRecipe(
+            steps=160,
+            prompts_per_step=48,
+            group_size=8,
+            max_new_tokens=8,
+            learning_rate=6e-4,
+            eval_every=40,
+            record_every=40,
+        ),
     )
 
 
