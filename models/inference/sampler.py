@@ -45,6 +45,7 @@ def pick(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_k: int = 
         cumulative_BV = _prefix_sums(weights_BV)
         threshold_B1 = uniform_B[:, None] * cumulative_BV[:, -1:]
         tokens_B = torch.searchsorted(cumulative_BV, threshold_B1, right=True)[:, 0]
+        tokens_B = tokens_B.clamp(max=logits_BV.shape[-1] - 1)  # a threshold that rounds up to the whole sum, or NaN
     return tokens_B, logprobs_BV.gather(-1, tokens_B[:, None])[:, 0]
 
 

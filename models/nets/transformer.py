@@ -147,8 +147,8 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """The last hidden states (B, T, D), after the final norm; arguments as in `forward`.
 
-        branches_BT: several continuations of one prefix in a row. 0 marks the prefix, 1, 2, … its continuations; each
-        sees the prefix and itself, and gets the states that it would get alone. Not with segments or a cache.
+        branches_BT: several continuations of one prefix in a row. 0 marks the prefix, 1, 2, … its continuations, -1
+        padding; each sees the prefix and itself, and gets the states it would get alone. Not with segments or a cache.
         """
         tokens = ids_BT.shape[1]
         if branches_BT is not None:
@@ -177,7 +177,7 @@ class Transformer(nn.Module):
         causal = torch.ones(tokens, tokens, dtype=torch.bool, device=branches_BT.device).tril()
         own_BTS = branches_BT[:, :, None] == branches_BT[:, None, :]
         mask_BTS = causal & (own_BTS | (branches_BT == 0)[:, None, :])
-        positions_BT = mask_BTS.sum(-1) - 1
+        positions_BT = (mask_BTS.sum(-1) - 1).where(branches_BT >= 0, 0)
         if tokens > self.config.max_seq_len and int(positions_BT.max()) >= self.config.max_seq_len:
             raise InputError(f"a branch is longer than max_seq_len {self.config.max_seq_len}")
         return self.rotary[:, positions_BT][..., None, :], mask_BTS[:, None]

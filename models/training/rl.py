@@ -82,7 +82,8 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
 
     Publishes out/final: the policy with its tokenizer, consumed.parquet (problem_id, family, times, samples), and a
     manifest with the parent's digest and both models' accuracies on all held-out problems. Rollout records are left in
-    out/rollouts. PolicyMismatch and NonFiniteTraining stop the run; its last state is its last good policy.
+    out/rollouts. PolicyMismatch, PolicyDiverged and NonFiniteTraining stop the run; its last state is its last good
+    policy.
     """
     recipe = resolve(config)
     rl, rule, device = recipe.rl, algorithm(recipe.rl.algorithm), choose_device(recipe.rl.device)

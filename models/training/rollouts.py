@@ -5,6 +5,7 @@ that drew it and its seed. Tokens are never decoded and encoded again on the way
 asks is a function of (seed, draw) alone, so a resumed run asks what an uninterrupted one would have asked.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ SCHEMA = pa.schema(
         pa.field("text", pa.string(), metadata={"meaning": "the completion, decoded for people"}),
     ]
 )
+
+
+class PolicyDiverged(ArithmeticError):
+    """The policy's log-probabilities are NaN or infinite; the last checkpoint is the last good policy."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def draw(
     """group_size answers per problem, at temperature 1 over the whole vocabulary (a cut-off would bias the ratio).
 
     Rollouts of one problem are consecutive. `step` counts draws from 1 and, with `seed`, decides every coin;
-    policy_version is the number of updates that the policy has seen.
+    policy_version is the number of updates that the policy has seen. Raises PolicyDiverged before anything is learnt.
     """
     rows = [(problem, sample) for problem in problems for sample in range(group_size)]
     seeds = [derive(seed, "rollout", step, place, p.problem_id, k) for place, (p, k) in enumerate(rows)]
@@ -113,6 +118,8 @@ def draw(
     completions = generate(
         model, prompts, max_new_tokens=max_new_tokens, temperature=1.0, seeds=seeds, stop_ids=[IM_END_ID]
     )
+    if not all(math.isfinite(value) for completion in completions for value in completion.logprobs):
+        raise PolicyDiverged(f"draw {step}: a sampled token has a log-probability that is not finite")
     rollouts = []
     for (problem, sample), prompt, completion, row in zip(rows, prompts, completions, seeds, strict=True):
         text = completion_text(completion, tokenizer)
