@@ -120,7 +120,7 @@ def demo() -> Recipe:
             learning_rate=4e-3,
             warmup_steps=20,
         ),
-        synthesis=SynthesisRecipe(families=FAMILIES, problems=2000, zipf=1.0, level_shares=(0.6, 0.3, 0.1)),
+        synthesis=SynthesisRecipe(families=FAMILIES, problems=1600, zipf=1.0, level_shares=(0.6, 0.3, 0.1)),
         selection=SelectionRecipe(
             dim=256, start_fraction=0.25, rounds=5, k_fraction=0.1, keep_fraction=0.5, target=800
         ),
