@@ -184,11 +184,13 @@ def read_batches(
             yield from file.iter_batches(batch_size=ROWS_PER_BATCH, columns=columns)
 
 
-def read_part(root: str, part: PartFile, storage_options: dict[str, str] | None = None) -> pa.Table:
+def read_part(
+    root: str, part: PartFile, storage_options: dict[str, str] | None = None, columns: list[str] | None = None
+) -> pa.Table:
     """All rows of a part file, with the schema that it was written with (without partition columns)."""
     fs, base = filesystem(root, storage_options)
     with fs.open(f"{base}/{part.path}", "rb") as handle, pq.ParquetFile(handle) as file:
-        return file.read()
+        return file.read(columns=columns)
 
 
 def sync(path: Path) -> None:

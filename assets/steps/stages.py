@@ -16,7 +16,7 @@ import polars as pl
 from assets.lake import Commit, Lake
 from assets.parts import PartFile
 from assets.policy import Policy
-from assets.steps import clusters, decide
+from assets.steps import clusters, decide, identity
 from assets.steps.jobs import ShardJob, ShardRecord, parts_of
 from kernels.text.clusters import THRESHOLD
 
@@ -60,9 +60,11 @@ def documents(
     ]
     records = engine.run("documents", jobs, on_progress)
     where = {"snapshot": snapshot}
-    for name in ("rejects", "record_counts"):
-        lake.commit(name, parts_of(records, name), replace=where)
-    return lake.commit("documents", parts_of(records, "documents"), replace=where)
+    names = ("documents", "rejects", "record_counts")
+    made = identity.settle(lake, identity.ShardParts(*(parts_of(records, name) for name in names)))
+    lake.commit("rejects", made.rejects, replace=where)
+    lake.commit("record_counts", made.record_counts, replace=where)
+    return lake.commit("documents", made.documents, replace=where)
 
 
 def ranges(size_bytes: int) -> int:
