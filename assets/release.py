@@ -1,13 +1,10 @@
 """The `released_model`: what other engines load, with its card; it alone moves the registry's alias `champion`."""
 
-import math
-from typing import Any
-
 import dagster as dg
 
 from assets.cards import model_facts
 from assets.conventions import Group, blocking_check, stage
-from assets.evaluation import ACCURACY, read_scores, score
+from assets.evaluation import objections, read_scores
 from assets.making import making
 from assets.programs import build
 from assets.resources import LakeResource, Progress, RecipeResource
@@ -36,7 +33,8 @@ def released_model(
     with making(context, lake, recipe, progress) as made:
         model_dir = made.lake.open_dir(RELEASED_FROM)
         scores = read_scores(made.lake.open_dir("scorecard"))
-        gate(scores)
+        if refused := objections(scores):
+            raise GateRefused("; ".join(refused))
         facts = model_facts(scores, RELEASED_FROM, made.lake.open_dir("corpus_card"))
         commit, _ = build(made, "export", {"model_dir": str(model_dir), "format": "hf", "card": facts})
         state = promote(lake.path, tracking.address(lake.path), model_dir.name)
@@ -49,13 +47,3 @@ def release_is_of_the_present_model(lake: LakeResource) -> dg.AssetCheckResult:
     manifest, parent = manifest_of(lake, "released_model"), lake.open().open_dir(RELEASED_FROM).name
     passed = manifest["parent"] == parent and manifest["format"] == "hf"
     return dg.AssetCheckResult(passed=passed, metadata={"released": manifest["parent"], "present": parent})
-
-
-def gate(scores: Any) -> None:
-    """Raises GateRefused unless every figure is finite and the RL model is at least as accurate as the SFT model."""
-    unsound = [f"{row['model']}.{row['metric']}" for row in scores.to_dicts() if not math.isfinite(row["value"])]
-    if unsound:
-        raise GateRefused(f"not finite: {', '.join(unsound)}")
-    sft, rl = (score(scores, name, ACCURACY) for name in ("sft_model", "rl_model"))
-    if rl < sft:
-        raise GateRefused(f"the RL model answers {rl:.1%} of the held-out tasks, the SFT model {sft:.1%}")

@@ -105,6 +105,7 @@ def trace(
     from orchestration import display, tracing
     from orchestration.home import locate, require
 
+    tracing.known(model)
     require(locate(home))
     with dg.DagsterInstance.get() as instance:
         found = tracing.trace(LakeResource().open(), instance, model, sample if as_json or sample is not None else 10)

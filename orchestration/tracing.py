@@ -13,6 +13,7 @@ from orchestration.lineage import WHOLE, Node
 
 CHAMPION = "champion"
 MODELS = ("base_model", "sft_model", "rl_model")
+SHOWN = ("tokens", "times", "warc_path", "warc_offset", "url", "example_id", "problem_id", "family", "samples")
 PLACE = ("snapshot", "warc_path", "warc_offset", "warc_length", "warc_inner_offset", "payload_digest", "url")
 
 
@@ -31,15 +32,20 @@ class Made:
     mlflow_run: str | None
 
 
+def known(model: str) -> str:
+    """The name itself, if it names a model. Raises UnknownModel."""
+    if model not in (CHAMPION, *MODELS):
+        raise UnknownModel(f"unknown model {model}: choose one of {CHAMPION}, {', '.join(MODELS)}")
+    return model
+
+
 def resolve(lake: Lake, model: str) -> tuple[str, str]:
     """(asset, model digest) of a model's name: champion, base_model, sft_model or rl_model. Raises UnknownModel."""
     from assets.artifacts import ArtifactMissing
     from models.artifacts import read_manifest
 
-    if model not in (CHAMPION, *MODELS):
-        raise UnknownModel(f"unknown model {model}: choose one of {CHAMPION}, {', '.join(MODELS)}")
     try:
-        if model != CHAMPION:
+        if known(model) != CHAMPION:
             return model, lake.open_dir(model).name
         return "rl_model", read_manifest(lake.open_dir("released_model"))["parent"]
     except ArtifactMissing as error:
@@ -173,9 +179,9 @@ def show(found: dict[str, Any]) -> None:
         title = f"{stage['asset']} {stage['digest'][:12]}: {stage['count']:,} {kind}"
         table = Table(title=title, title_justify="left")
         rows = stage[kind]
-        columns = [name for name in rows[0] if name not in ("warc_length", "warc_inner_offset")] if rows else []
+        columns = [name for name in rows[0] if name in SHOWN] if rows else []
         for name in columns:
-            table.add_column(name, overflow="fold")
+            table.add_column(name, overflow="ellipsis" if name == "url" else "fold", no_wrap=name == "url")
         for row in rows:
             table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
         console.print(table)

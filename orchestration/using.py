@@ -12,7 +12,7 @@ from assets.lake import Lake
 from assets.resources import LakeResource
 from orchestration.display import emit
 from orchestration.home import locate, require
-from orchestration.tracing import CHAMPION, model_dir
+from orchestration.tracing import CHAMPION, known, model_dir
 
 REPO = Path(__file__).resolve().parents[1]
 FORMATS = ("hf",)
@@ -34,6 +34,7 @@ def generate_text(
     home: Path | None, model: str, prompt: str, tokens: int, temperature: float, seed: int, as_json: bool
 ) -> None:
     """Prints what the model says."""
+    known(model)
     config = {
         "model_dir": str(model_dir(_lake(home), model)),
         "prompt": prompt,
@@ -54,6 +55,7 @@ def export_model(home: Path | None, model: str, directory: Path, form: str, as_j
     """Writes the folder, whole or not at all. The champion was exported when it was released; others are now."""
     if form not in FORMATS:
         raise UnknownFormat(f"unknown format {form}: known are {', '.join(FORMATS)}")
+    known(model)
     if directory.exists():
         raise DirectoryTaken(f"{directory} is there already: name a folder that is not")
     lake = _lake(home)
@@ -68,15 +70,10 @@ def export_model(home: Path | None, model: str, directory: Path, form: str, as_j
             exported = Path(scratch) / "work" / "final"
         shutil.copytree(exported, Path(scratch) / "copy")
         (Path(scratch) / "copy").rename(directory)
-    manifest = json.loads((directory / "manifest.json").read_text())
-    summary = {"model": model, "directory": str(directory), "format": form, "digest": source.name}
-    summary |= {"largest_logit_difference": manifest["largest_logit_difference"]}
     if as_json:
-        emit(summary)
+        emit({"model": model, "directory": str(directory), "format": form, "digest": source.name})
     else:
-        print(
-            f"{directory}: {model} {source.name}, logits differ by at most {manifest['largest_logit_difference']:.2g}"
-        )
+        print(f"{directory}: {model} {source.name}; its logits were compared with ours before it was written")
 
 
 def _lake(home: Path | None) -> Lake:
