@@ -114,11 +114,14 @@ def demo() -> Recipe:
             tie_embeddings=True,
         ),
         pretrain=PretrainRecipe(
-            steps=400,
-            batch_size=8,
+            steps=680,
+            batch_size=4,
             seq_len=256,
-            learning_rate=4e-3,
+            learning_rate=2e-3,
             warmup_steps=20,
+            eval_every=170,
+            sample_every=170,
+            checkpoint_every=85,
         ),
         synthesis=SynthesisRecipe(families=FAMILIES, problems=1600, zipf=1.0, level_shares=(0.6, 0.3, 0.1)),
         selection=SelectionRecipe(
@@ -127,17 +130,16 @@ def demo() -> Recipe:
         sft=SftRecipe(
             steps=300, batch_size=32, learning_rate=1e-3, warmup_steps=10, max_new_tokens=16, checkpoint_every=50
         ),
-        tasks=TasksRecipe(
-            families=("count_bits", "letter_counting"), train=600, heldout=240, level_shares=(0.5, 0.5, 0.0)
-        ),
+        # one family that the instruct model can hardly do and a model of this size can learn from reward alone
+        tasks=TasksRecipe(families=("count_bits",), train=300, heldout=150, level_shares=(0.4, 0.6, 0.0)),
         rl=RlRecipe(
-            steps=160,
+            steps=180,
             prompts_per_step=48,
             group_size=8,
             max_new_tokens=8,
             learning_rate=6e-4,
-            eval_every=40,
-            record_every=40,
+            eval_every=30,
+            record_every=30,
         ),
     )
 

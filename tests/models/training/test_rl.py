@@ -279,7 +279,17 @@ def test_reward_teaches_what_the_coin_does_not(home, tmp_path):
     gains = {}
     for reward in ("true", "random"):
         figures = run(
-            config_of(home, reward, steps=100, group_size=16, learning_rate=5e-3, eval_every=60, eval_samples=8),
+            config_of(
+                home,
+                reward,
+                steps=100,
+                group_size=16,
+                learning_rate=5e-3,
+                eval_every=100,
+                eval_samples=8,
+                max_new_tokens=2,
+                checkpoint_every=100,
+            ),
             tmp_path / reward,
             lambda _: None,
         )
