@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
+STEMMA = [sys.executable, "-m", "orchestration.cli"]
+SMOKE = ["demo", "--recipe", "smoke", "--json"]
 CRAWL = {
     "web-sample-2024": ["web-sample-2024-00000.warc.gz", "cc-whirlwind.warc.wet.gz"],
     "second": ["dolma-sample-0000.warc.gz"],
@@ -20,28 +22,41 @@ CRAWL = {
 
 @dataclass(frozen=True)
 class Demo:
-    """A home, the crawl it was made from, and what the command reported."""
+    """A home, the crawl it is made from, and what the demo reported when it was made."""
 
     home: Path
     crawl: Path
-    report: dict[str, Any]
+    report: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Nothing of the caller's Stemma, Dagster or MLflow settings leaks in."""
+        ours = ("STEMMA_", "DAGSTER_", "MLFLOW_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        return inherited | {"STEMMA_HOME": str(self.home), "STEMMA_CRAWL": str(self.crawl)}
 
-def environment(home: Path, crawl: Path) -> dict[str, str]:
-    """Nothing of the caller's Stemma, Dagster or MLflow settings leaks in."""
-    ours = ("STEMMA_", "DAGSTER_", "MLFLOW_")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return inherited | {"STEMMA_HOME": str(home), "STEMMA_CRAWL": str(crawl)}
+    def stemma(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One command, run to its end."""
+        return subprocess.run(
+            [*STEMMA, *arguments], cwd=REPO, env=self.environment, capture_output=True, text=True, check=False
+        )
 
+    def run(self) -> dict[str, Any]:
+        """The whole demo; its report."""
+        done = self.stemma(*SMOKE)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
 
-def demo_command() -> list[str]:
-    return [sys.executable, "-m", "orchestration.cli", "demo", "--recipe", "smoke", "--json"]
+    def start(self) -> subprocess.Popen[bytes]:
+        """The demo in a session of its own, so that it can be killed whole."""
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(
+            [*STEMMA, *SMOKE], cwd=REPO, env=self.environment, stdout=quiet, stderr=quiet, start_new_session=True
+        )
 
-
-def run_demo(home: Path, crawl: Path) -> dict[str, Any]:
-    done = subprocess.run(demo_command(), cwd=REPO, env=environment(home, crawl), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    def elsewhere(self, *, home: Path | None = None, crawl: Path | None = None) -> "Demo":
+        """The same with another home or another crawl."""
+        return Demo(home or self.home, crawl or self.crawl)
 
 
 @pytest.fixture(scope="session")
@@ -60,4 +75,5 @@ def smoke(tmp_path_factory, small_crawl: Path, block_list_cache: Path) -> Demo:
     home = tmp_path_factory.mktemp("smoke") / "home"
     home.mkdir()
     (home / "cache").symlink_to(block_list_cache)
-    return Demo(home, small_crawl, run_demo(home, small_crawl))
+    demo = Demo(home, small_crawl)
+    return replace(demo, report=demo.run())

@@ -4,25 +4,18 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from assets.tracking import EXPERIMENT, Mlflow
 
-REPO = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Demo, demo_command, environment, run_demo  # noqa: E402
-
 TRAINED = ("base_model", "sft_model", "rl_model")
 
 
 @pytest.fixture
-def instance(smoke: Demo, monkeypatch):
+def instance(smoke, monkeypatch):
     for name in ("STEMMA_HOME", "DAGSTER_HOME", "STEMMA_CRAWL"):
         monkeypatch.setenv(name, str(smoke.home))
     monkeypatch.setenv("DAGSTER_HOME", str(smoke.home / "dagster"))
@@ -31,17 +24,7 @@ def instance(smoke: Demo, monkeypatch):
         yield opened
 
 
-def stemma(smoke: Demo, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "orchestration.cli", *arguments],
-        cwd=REPO,
-        env=environment(smoke.home, smoke.crawl),
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_every_asset_is_made_and_current(smoke: Demo):
+def test_every_asset_is_made_and_current(smoke):
     assert {row["status"] for row in smoke.report["assets"]} == {"current"}
     assert len(smoke.report["assets"]) == 20
     assert all(version for version in smoke.report["versions"].values())
@@ -51,13 +34,13 @@ def test_every_asset_is_made_and_current(smoke: Demo):
     assert report["g_vendi"]["selected"] > 0 and report["g_vendi"]["random"] > 0
 
 
-def test_second_demo_makes_nothing_and_changes_nothing(smoke: Demo):
-    again = run_demo(smoke.home, smoke.crawl)
+def test_second_demo_makes_nothing_and_changes_nothing(smoke):
+    again = smoke.run()
     assert again["made"] == []
     assert again["versions"] == smoke.report["versions"]
 
 
-def test_models_and_mlflow_runs_name_each_other(smoke: Demo, instance):
+def test_models_and_mlflow_runs_name_each_other(smoke, instance):
     client = Mlflow(f"sqlite:///{smoke.home}/mlflow/mlflow.db").client
     experiment = client.get_experiment_by_name(EXPERIMENT)
     runs = {run.data.tags["dagster.asset_key"]: run for run in client.search_runs([experiment.experiment_id])}
@@ -82,8 +65,8 @@ def test_models_and_mlflow_runs_name_each_other(smoke: Demo, instance):
     assert champion is not None and champion["digest"] == smoke.report["versions"]["rl_model"]
 
 
-def test_trace_of_the_champion_leads_back_to_pages_that_are_still_there(smoke: Demo):
-    done = stemma(smoke, "trace", "champion", "--json", "--verify")
+def test_trace_of_the_champion_leads_back_to_pages_that_are_still_there(smoke):
+    done = smoke.stemma("trace", "champion", "--json", "--verify")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [stage["asset"] for stage in found["stages"]] == list(TRAINED)
@@ -97,22 +80,22 @@ def test_trace_of_the_champion_leads_back_to_pages_that_are_still_there(smoke: D
     ).items()
 
 
-def test_trace_notices_a_crawl_file_that_changed(smoke: Demo, tmp_path):
+def test_trace_notices_a_crawl_file_that_changed(smoke, tmp_path):
     crawl = tmp_path / "crawl"
     shutil.copytree(smoke.crawl, crawl)
     for path in crawl.rglob("*.warc.gz"):
         path.write_bytes(path.read_bytes()[::-1])
-    done = stemma(Demo(smoke.home, crawl, {}), "trace", "base_model", "--sample", "3", "--json", "--verify")
+    done = smoke.elsewhere(crawl=crawl).stemma("trace", "base_model", "--sample", "3", "--json", "--verify")
     assert done.returncode == 1
     assert len(json.loads(done.stdout)["wrong"]) == 3
 
 
-def test_status_names_the_changed_file_as_the_cause_of_everything(smoke: Demo, tmp_path):
+def test_status_names_the_changed_file_as_the_cause_of_everything(smoke, tmp_path):
     crawl = tmp_path / "crawl"
     shutil.copytree(smoke.crawl, crawl)
     with next((crawl / "second").iterdir()).open("ab") as file:
         file.write(b"\n")
-    done = stemma(Demo(smoke.home, crawl, {}), "status", "--json")
+    done = smoke.elsewhere(crawl=crawl).stemma("status", "--json")
     nodes = {(node["asset"], node["partition"]): node for node in json.loads(done.stdout)["nodes"]}
     assert nodes[("documents", "web-sample-2024")]["status"] == "current"
     causes = nodes[("released_model", None)]["because"]
@@ -121,22 +104,20 @@ def test_status_names_the_changed_file_as_the_cause_of_everything(smoke: Demo, t
     }
 
 
-def test_champion_exports_whole_and_speaks(smoke: Demo, tmp_path):
+def test_champion_exports_whole_and_speaks(smoke, tmp_path):
     out = tmp_path / "hf"
-    assert stemma(smoke, "export", "champion", str(out), "--format", "hf").returncode == 0
+    assert smoke.stemma("export", "champion", str(out), "--format", "hf").returncode == 0
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= {p.name for p in out.iterdir()}
-    assert stemma(smoke, "export", "champion", str(out), "--format", "hf").returncode == 2
-    said = stemma(smoke, "generate", "champion", "What is 2 + 3?", "--tokens", "4", "--json")
+    assert smoke.stemma("export", "champion", str(out), "--format", "hf").returncode == 2
+    said = smoke.stemma("generate", "champion", "What is 2 + 3?", "--tokens", "4", "--json")
     assert said.returncode == 0 and "text" in json.loads(said.stdout)
 
 
-def test_second_demo_at_once_is_told_so(smoke: Demo):
+def test_second_demo_at_once_is_told_so(smoke):
     from orchestration.home import Home, alone
 
     with alone(Home(smoke.home)):
-        done = subprocess.run(
-            demo_command(), cwd=REPO, env=environment(smoke.home, smoke.crawl), capture_output=True, text=True
-        )
+        done = smoke.stemma("demo", "--recipe", "smoke", "--json")
     assert done.returncode == 2
     assert "another demo" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
@@ -153,32 +134,26 @@ LONGEST_S = 900
 
 
 @pytest.mark.slow
-def test_demo_killed_at_six_points_ends_with_the_same_digests(smoke: Demo, tmp_path, block_list_cache):
+def test_demo_killed_at_six_points_ends_with_the_same_digests(smoke, tmp_path, block_list_cache):
     home = tmp_path / "home"
     home.mkdir()
     (home / "cache").symlink_to(block_list_cache)
-    killed = [point for point, sign in KILL_AT.items() if kill_when(home, smoke.crawl, sign)]
+    demo = smoke.elsewhere(home=home)
+    killed = [point for point, sign in KILL_AT.items() if kill_when(demo, sign)]
     assert len(killed) >= 3
-    assert run_demo(home, smoke.crawl)["versions"] == smoke.report["versions"]
+    assert demo.run()["versions"] == smoke.report["versions"]
     client = Mlflow(f"sqlite:///{home}/mlflow/mlflow.db").client
     experiment = client.get_experiment_by_name(EXPERIMENT)
     ended = [run.info.status for run in client.search_runs([experiment.experiment_id])]
     assert "RUNNING" not in ended and ended.count("FINISHED") == 3
 
 
-def kill_when(home: Path, crawl: Path, sign: str) -> bool:
+def kill_when(demo, sign: str) -> bool:
     """Starts the demo and kills it as soon as the sign appears; False when it ended before."""
-    already = set(home.glob(sign))
-    process = subprocess.Popen(
-        demo_command(),
-        cwd=REPO,
-        env=environment(home, crawl),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    already = set(demo.home.glob(sign))
+    process = demo.start()
     deadline = time.monotonic() + LONGEST_S
-    while process.poll() is None and time.monotonic() < deadline and not set(home.glob(sign)) - already:
+    while process.poll() is None and time.monotonic() < deadline and not set(demo.home.glob(sign)) - already:
         time.sleep(0.02)
     alive = process.poll() is None
     if alive:
