@@ -48,28 +48,6 @@ def ids(frame: pl.LazyFrame) -> set[str]:
     return set(frame.select("doc_id").collect()["doc_id"])
 
 
-@pytest.fixture(scope="session")
-def s3():
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    options = {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }
-    import s3fs
-
-    s3fs.S3FileSystem(key="test", secret="test", endpoint_url=endpoint).mkdir("stemma-test")
-    yield options
-    server.stop()
-
-
 @pytest.fixture(params=["local", "s3"])
 def lake(request, tmp_path) -> Lake:
     if request.param == "local":

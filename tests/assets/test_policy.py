@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets import schemas
@@ -100,6 +100,7 @@ def test_the_first_failing_rule_is_the_reason_and_a_strict_bound_drops_its_own_v
     assert flagged["reason"].to_list() == ["url"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.just(float("nan")), st.floats(-5, 25)), min_size=1, max_size=20))
 def test_unmeasured_values_follow_missing_and_never_give_a_null_verdict(tmp_path_factory, values):
     frame = pl.LazyFrame({"doc_id": [str(i) for i in range(len(values))], "mean_word_length": values})

@@ -32,8 +32,8 @@ FILES = (
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def cache(block_list_cache) -> Path:
+    return block_list_cache
 
 
 @pytest.fixture(scope="session")

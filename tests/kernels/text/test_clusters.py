@@ -141,6 +141,7 @@ def test_components_equal_their_reference(rows):
     assert clusters.components(keys).tolist() == clusters.components_reference(keys).tolist()
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)))
 def test_jaccard_equals_its_reference(a, b):
     one, two = (np.array(sorted(s), np.uint64) for s in (a, b))

@@ -69,6 +69,7 @@ def test_shingles_are_datatroves_for_any_text(text):
     assert minhash.shingles(text).tolist() == step.get_shingles(text).ravel().tolist()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=30))
 def test_fold_equals_its_reference(hashes):
     values = np.array(hashes, np.uint64)
@@ -82,6 +83,7 @@ def test_fold_is_right_at_the_edges_of_the_modulus(h):
     assert minhash.fold(np.array([h], np.uint64)).tolist() == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["alpha", "beta", "gamma", "delta"]), min_size=5, max_size=30))
 def test_a_signature_is_that_of_the_set_of_shingles(tokens):
     once, twice = minhash.shingles(" ".join(tokens)), minhash.shingles(" ".join(tokens))
