@@ -24,6 +24,7 @@ from assets.tracking import Record, TrackingResource, flatten, points
 
 POLL_S = 0.5  # how often curves are looked at while a program runs
 GRACE_S = 20  # how long an interrupted program may take to end
+HEADLINES = ("loss", "bpb_heldout", "accuracy_greedy", "reward_mean")  # curves shown while a program runs
 REPO = Path(__file__).resolve().parents[1]
 
 
@@ -169,5 +170,10 @@ def show(made: Making, workdir: Path) -> None:
     for step, key, value in points(workdir / "metrics.jsonl"):
         last, newest[key] = step, value
     if newest:
-        shown = [f"{key} {value:.3g}" for key, value in sorted(newest.items())][:3]
-        made.advance(last, note=", ".join(shown))
+        shown = [f"{key} {newest[key]:.3g}" for key in HEADLINES if key in newest]
+        made.advance(last, _steps(made.config), " · ".join(shown))
+
+
+def _steps(config: dict[str, Any]) -> int | None:
+    """Optimizer steps of the stage, where it has any."""
+    return next((part["steps"] for part in config.values() if isinstance(part, dict) and "steps" in part), None)

@@ -1,6 +1,7 @@
 """`stemma demo`: makes exactly what is missing or outdated of the whole graph, in real Dagster runs."""
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,10 @@ def run_demo(root: Path | None, recipe: str, progress: Progress) -> Outcome:
     from models.recipes import resolve
 
     resolve({"recipe": recipe})
-    crawl, home = CrawlResource(), prepare(root)
-    found = snapshots(crawl.place)
+    found, started = snapshots(CrawlResource().place), time.monotonic()
+    progress.begin("home", None)
+    home = prepare(root)
+    progress.end("home", time.monotonic() - started)
     with alone(home):
         os.environ["STEMMA_RECIPE"] = recipe
         home.remember_recipe(recipe)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -108,15 +109,16 @@ def prepare(root: Path | None = None) -> Home:
         known = json.loads(card.read_text()) if card.is_file() else {"id": uuid.uuid4().hex}
         if {name: known.get(name) for name in wanted} != wanted:
             (home.dagster / "dagster.yaml").write_text(DAGSTER_YAML)
-            _migrate("dagster", "instance", "migrate")
-            _migrate("mlflow", "db", "upgrade", home.mlflow_uri)
+            migrations = [("dagster", "instance", "migrate"), ("mlflow", "db", "upgrade", home.mlflow_uri)]
+            with ThreadPoolExecutor() as pool:  # two stores, two programs: neither waits for the other
+                list(pool.map(_migrate, migrations))
             temporary = card.with_suffix(".tmp")
             temporary.write_text(json.dumps(known | wanted, indent=1))
             os.replace(temporary, card)
     return home
 
 
-def _migrate(*command: str) -> None:
+def _migrate(command: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise HomeUnusable(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()[-500:]}")

@@ -5,7 +5,6 @@ the data versions it was made from, and the present state is compared with that 
 """
 
 import graphlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -216,8 +215,3 @@ def to_json(states: Mapping[Node, State]) -> list[dict[str, Any]]:
         }
         for state in states.values()
     ]
-
-
-def digest_table(states: Mapping[Node, State]) -> str:
-    """Every node's data version as canonical JSON: two homes with the same text hold the same data."""
-    return json.dumps({str(node): state.data_version for node, state in states.items()}, sort_keys=True, indent=1)
