@@ -4,6 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# OpenMP threads that wait by spinning starve each other when tests share the cores
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+# a busy machine must not turn a property into a failure
+settings.register_profile("stemma", deadline=None)
+settings.load_profile("stemma")
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -21,9 +28,3 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"shared data is absent at {path}: set STEMMA_SHARED_DATA to its folder to run this test")
     return path
-
-
-@pytest.fixture(scope="session")
-def block_list_cache(tmp_path_factory) -> Path:
-    """A cache folder for the block lists' hash arrays, built once for all tests that need them."""
-    return tmp_path_factory.mktemp("block-lists")
