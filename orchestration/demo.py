@@ -107,6 +107,8 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
             error = event.step_failure_data.error
             while error is not None and error.cause is not None:
                 error = error.cause
+            if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
+                return f"{event.step_key} was interrupted: start the demo again to go on from here"
             return f"{event.step_key}: {error.message.strip() if error else 'no message'}"
     return "the run failed before its first step"
 

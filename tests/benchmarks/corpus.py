@@ -112,7 +112,7 @@ def rows() -> list[dict]:
     signing = median_s(
         lambda: consume(minhash.signature(text) for text in texts),
         lambda: consume(step.get_signature(s) for s in map(step.get_shingles, texts) if len(s)),
-        lambda: consume(hashlib.sha1(gram.encode()).digest() for group in grams for gram in group),  # noqa: S324
+        lambda: consume(hashlib.sha1(gram.encode()).digest() for group in grams for gram in group),
     )
     return [
         reading(),
