@@ -28,3 +28,9 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"shared data is absent at {path}: set STEMMA_SHARED_DATA to its folder to run this test")
     return path
+
+
+@pytest.fixture(scope="session")
+def block_list_cache(tmp_path_factory) -> Path:
+    """A cache folder for the block lists' hash arrays, built once for all tests that need them."""
+    return tmp_path_factory.mktemp("block-lists")
