@@ -1,8 +1,9 @@
 """`stemma corpus`: the data plane on anyone's WARC files, with progress, throughput and peak memory."""
 
-import resource
+import threading
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -26,8 +27,9 @@ def corpus_command(warc: list[Path], out: Path, policy: str, workers: int | None
             progress.advance(stage, done, jobs, what)
 
         cache = locate().root / "cache"
-        funnel = run_corpus(expand(warc), out, LocalEngine(workers), policy, show, cache=cache)
-    seconds, peak = watch.seconds, peak_bytes()
+        with PeakMemory() as memory:
+            funnel = run_corpus(expand(warc), out, LocalEngine(workers), policy, show, cache=cache)
+    seconds, peak = watch.seconds, memory.bytes
     speed = {
         "seconds": seconds,
         "pages_per_s": funnel.pages / seconds,
@@ -40,7 +42,7 @@ def corpus_command(warc: list[Path], out: Path, policy: str, workers: int | None
         show_funnel(funnel, out)
         Console().print(
             f"{seconds:.1f} s, {speed['pages_per_s']:.1f} pages/s, {speed['payload_bytes_per_s'] / 1e6:.2f} MB/s of"
-            f" payload, peak memory of one process {peak / 1e6:.0f} MB",
+            f" payload, peak memory {peak / 1e6:.0f} MB",
             highlight=False,
         )
 
@@ -56,7 +58,8 @@ def expand(paths: list[Path]) -> list[Path]:
 
 def show_funnel(funnel: Funnel, out: Path) -> None:
     """The funnel as a table."""
-    table = Table(title=f"{out}: {funnel.records:,} records under {funnel.policy}", title_justify="left")
+    Console().print(f"{out}: {funnel.records:,} records under {funnel.policy}", highlight=False, soft_wrap=True)
+    table = Table()
     table.add_column("pages")
     table.add_column("", justify="right")
     for what, pages in rows(funnel):
@@ -67,6 +70,37 @@ def show_funnel(funnel: Funnel, out: Path) -> None:
         Console().print(f"unreadable records: {rejected} (see {out / 'rejects'})", highlight=False)
 
 
-def peak_bytes() -> int:
-    """The largest resident size that this process or one of its ended workers had."""
-    return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+class PeakMemory:
+    """The most memory that this process and its workers held together, in bytes: shared pages count once (PSS).
+
+    Looked at every `EVERY_S`, so a shorter peak can escape it.
+    """
+
+    EVERY_S = 0.25
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="memory", daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        here = psutil.Process()
+        while not self._ended.wait(self.EVERY_S):
+            self.bytes = max(self.bytes, sum(held(one) for one in [here, *here.children(recursive=True)]))
+
+
+def held(process: psutil.Process) -> int:
+    """Proportional set size where the system tells it, else resident size; 0 for a process that just ended."""
+    try:
+        full = process.memory_full_info()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0
+    return int(getattr(full, "pss", full.rss))
