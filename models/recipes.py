@@ -133,11 +133,12 @@ def demo() -> Recipe:
         # one family that the instruct model can hardly do and a model of this size can learn from reward alone
         tasks=TasksRecipe(families=("count_bits",), train=300, heldout=150, level_shares=(0.4, 0.6, 0.0)),
         rl=RlRecipe(
-            steps=180,
+            steps=300,
             prompts_per_step=48,
             group_size=8,
             max_new_tokens=8,
             learning_rate=6e-4,
+            cooldown_fraction=0.3,
             eval_every=30,
             record_every=30,
         ),
