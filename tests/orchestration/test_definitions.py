@@ -110,14 +110,15 @@ def test_missing_crawl_is_named(tmp_path):
 
 
 def test_discovery_adds_new_snapshots_once(crawl):
+    resources = {"crawl": CrawlResource(root=str(crawl))}
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("snapshot", ["2024-10"])
-        context = dg.build_sensor_context(instance=instance, resources={"crawl": CrawlResource(root=str(crawl))})
-        found = snapshot_discovery(context)
-        assert isinstance(found, dg.SensorResult) and found.dynamic_partitions_requests
-        assert list(found.dynamic_partitions_requests[0].partition_keys) == ["2024-18"]
-        instance.add_dynamic_partitions("snapshot", ["2024-18"])
-        assert isinstance(snapshot_discovery(context), dg.SkipReason)
+        with dg.build_sensor_context(instance=instance, resources=resources) as context:
+            found = snapshot_discovery(context)
+            assert isinstance(found, dg.SensorResult) and found.dynamic_partitions_requests
+            assert list(found.dynamic_partitions_requests[0].partition_keys) == ["2024-18"]
+            instance.add_dynamic_partitions("snapshot", ["2024-18"])
+            assert isinstance(snapshot_discovery(context), dg.SkipReason)
 
 
 def test_nightly_asks_for_every_stage_of_a_new_snapshot(crawl, tmp_path):
@@ -128,8 +129,10 @@ def test_nightly_asks_for_every_stage_of_a_new_snapshot(crawl, tmp_path):
         "recipe": RecipeResource(name="smoke"),
     }
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        context = dg.build_schedule_context(instance=instance, resources=resources, scheduled_execution_time=FRIDAY)
-        [request] = nightly(context)
+        with dg.build_schedule_context(
+            instance=instance, resources=resources, scheduled_execution_time=FRIDAY
+        ) as context:
+            [request] = nightly(context)
         assert instance.get_dynamic_partitions("snapshot") == ["2024-10"]
     assert request.partition_key == "2024-10"
     assert [key.to_user_string() for key in request.asset_selection] == [
