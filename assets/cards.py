@@ -1,6 +1,5 @@
 """Cards for people, made from metadata alone: the corpus card with its funnel, and the facts of the model card."""
 
-import base64
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,11 +62,6 @@ def corpus_card(funnel: "Funnel", languages: dict[str, int], snapshots: dict[str
         *(f"| {name} | `{version}` |" for name, version in sorted(snapshots.items())),
     ]
     return "\n".join(lines) + "\n"
-
-
-def inline_png(path: Path) -> str:
-    """A picture as markdown that needs no server."""
-    return f"![funnel](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"
 
 
 def model_facts(scores: pl.DataFrame, model: str, corpus: Path) -> dict[str, Any]:

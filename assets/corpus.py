@@ -5,7 +5,7 @@ import json
 import dagster as dg
 import polars as pl
 
-from assets import cards, schemas
+from assets import cards, curves, schemas
 from assets.conventions import Group, blocking_check, stage
 from assets.making import making
 from assets.partitions import every_snapshot
@@ -70,9 +70,9 @@ def corpus_card(
 
     with making(context, lake, recipe, progress) as made:
         directory = made.workdir / "card"
-        card = cards.write_corpus_card(directory, made.lake, policy.load(recipe.policy), made.inputs["corpus"])
+        card = cards.write_corpus_card(directory, made.lake, policy.load(recipe.chosen_policy), made.inputs["corpus"])
         commit = made.lake.commit_dir(made.asset, directory)
-        plot = cards.inline_png(directory / "funnel.png")
+        plot = curves.inline((directory / "funnel.png").read_bytes(), "funnel")
         return made.result(commit, {"card": dg.MetadataValue.md(card), "funnel": dg.MetadataValue.md(plot)})
 
 

@@ -132,7 +132,6 @@ class Making:
         self._refuse_undeclared()
         seconds = time.monotonic() - self.started
         entries: dict[str, Any] = {
-            "dagster/row_count": commit.rows,
             "stemma/bytes": commit.bytes,
             "stemma/digest": commit.data_version,
             "stemma/wall_s": round(seconds, 3),
@@ -144,6 +143,8 @@ class Making:
         }
         entries |= {"stemma/tokens": tokens} if tokens is not None else {}
         entries |= {"dagster/column_schema": conventions.column_schema(schema)} if schema is not None else {}
+        if schema is not None or commit.rows:  # models and cards have no rows, an empty table has 0
+            entries["dagster/row_count"] = commit.rows
         entries |= metadata or {}
         return dg.MaterializeResult(metadata=entries, data_version=dg.DataVersion(commit.data_version))
 
@@ -169,7 +170,7 @@ def making(
     inputs = inputs_of(context)
     refuse_unsound(context.instance, inputs)
     name = recipe.chosen(lake.path)
-    config = config_of(context.asset_key.to_user_string(), recipe=name, policy=recipe.policy, files=files)
+    config = config_of(context.asset_key.to_user_string(), recipe=name, policy=recipe.chosen_policy, files=files)
     made = Making(context, lake, lake.open(), progress, inputs, name, config)
     progress.begin(made.asset, made.partition or None)
     yield made

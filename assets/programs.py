@@ -18,6 +18,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets import curves
 from assets.lake import Commit
 from assets.making import Making
 from assets.tracking import Record, TrackingResource, flatten, points
@@ -88,7 +89,9 @@ def train(
         commit = made.lake.commit_dir(made.asset, final)
         figures = {key: float(value) for key, value in manifest.items() if type(value) in (int, float)}
         run.finish(commit.data_version, made.lake.artifacts.root / made.asset / commit.data_version, figures)
-    return commit, manifest, run.metadata()
+    picture = curves.draw(points(made.workdir / "metrics.jsonl"))
+    drawn = {"curves": dg.MetadataValue.md(curves.inline(picture, "curves"))} if picture else {}
+    return commit, manifest, drawn | run.metadata()
 
 
 def _record(made: Making, parent: str | None, sources: dict[str, Path]) -> Record:

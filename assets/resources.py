@@ -46,7 +46,7 @@ class RecipeResource(dg.ConfigurableResource):
     """Which recipe of models/recipes.py the learning stages follow, and the policy that decides about pages."""
 
     name: str = ""  # STEMMA_RECIPE, else what the home was last made with, else demo
-    policy: str = "fineweb"
+    policy: str = ""  # STEMMA_POLICY: a name or a YAML file; else fineweb
 
     def chosen(self, home: Path) -> str:
         """The recipe's name for this home."""
@@ -54,6 +54,11 @@ class RecipeResource(dg.ConfigurableResource):
         if self.name or os.environ.get("STEMMA_RECIPE"):
             return self.name or os.environ["STEMMA_RECIPE"]
         return remembered.read_text().strip() if remembered.is_file() else "demo"
+
+    @property
+    def chosen_policy(self) -> str:
+        """The policy's name, or the path of its file."""
+        return self.policy or os.environ.get("STEMMA_POLICY") or "fineweb"
 
 
 class Engine(Protocol):

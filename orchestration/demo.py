@@ -45,10 +45,12 @@ class Outcome:
 
 
 def run_demo(root: Path | None, recipe: str, progress: Progress) -> Outcome:
-    """Brings everything up to date. Raises HomeBusy, HomeUnusable, CrawlMissing, InputError, RunFailed."""
+    """Brings everything up to date. Raises HomeBusy, HomeUnusable, CrawlMissing, InputError, PolicyError, RunFailed."""
+    from assets import policy
     from models.recipes import resolve
 
     resolve({"recipe": recipe})
+    policy.load(RecipeResource().chosen_policy)
     found, started = snapshots(CrawlResource().place), time.monotonic()
     progress.begin("home", None)
     home = prepare(root)

@@ -26,6 +26,7 @@ run_retries: {enabled: true, max_retries: 1, retry_on_asset_or_op_failure: false
 run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 60}
 freshness: {enabled: true}
 telemetry: {enabled: false}
+nux: {enabled: false}
 """
 
 DEFAULTS = {

@@ -40,7 +40,9 @@ def serve(root: Path | None, port: int, mlflow_port: int) -> int:
         console.print("Starting Dagster and MLflow …")
         for name, at in (("dagster", port), ("mlflow", mlflow_port)):
             _wait_until_up(servers[name], at, logs / f"{name}.log")
-        console.print(f"Dagster  http://{HOST}:{port}\nMLflow   http://{HOST}:{mlflow_port}\nCtrl-C ends both.")
+        console.print(
+            f"Dagster  http://{HOST}:{port}\nMLflow   http://{HOST}:{mlflow_port}/#/experiments/1/runs\nCtrl-C ends both."
+        )
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
         console.print(f"a server ended by itself; its log is in {logs}")

@@ -15,7 +15,7 @@ def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResou
         key = node if node.asset == "crawl_manifest" else Node(node.asset)
         if key not in known:
             files = _files(crawl, node.partition) if node.asset == "crawl_manifest" else None
-            known[key] = digest(config_of(node.asset, recipe=name, policy=recipe.policy, files=files))
+            known[key] = digest(config_of(node.asset, recipe=name, policy=recipe.chosen_policy, files=files))
         return known[key]
 
     return config_digest

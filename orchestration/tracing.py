@@ -13,7 +13,7 @@ from orchestration.lineage import WHOLE, Node
 
 CHAMPION = "champion"
 MODELS = ("base_model", "sft_model", "rl_model")
-SHOWN = ("tokens", "times", "warc_path", "warc_offset", "url", "example_id", "problem_id", "family", "samples")
+SHOWN = ("place", "tokens", "times", "url", "example_id", "problem_id", "family", "samples")
 PLACE = ("snapshot", "warc_path", "warc_offset", "warc_length", "warc_inner_offset", "payload_digest", "url")
 
 
@@ -178,10 +178,10 @@ def show(found: dict[str, Any]) -> None:
         kind = next(name for name in ("records", "examples", "tasks") if name in stage)
         title = f"{stage['asset']} {stage['digest'][:12]}: {stage['count']:,} {kind}"
         table = Table(title=title, title_justify="left")
-        rows = stage[kind]
+        rows = [{"place": _place(row), **row} if "warc_path" in row else row for row in stage[kind]]
         columns = [name for name in rows[0] if name in SHOWN] if rows else []
         for name in columns:
-            table.add_column(name, overflow="ellipsis" if name == "url" else "fold", no_wrap=name == "url")
+            table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
         console.print(table)
@@ -191,3 +191,8 @@ def show(found: dict[str, Any]) -> None:
         console.print(f"{found['verified']} records read again, {len(found['wrong'])} differ", highlight=False)
         for line in found["wrong"]:
             console.print(f"  [red]{line}[/]", highlight=False)
+
+
+def _place(record: dict[str, Any]) -> str:
+    """Where a record lies, in one word: the file and the span of bytes in it."""
+    return f"{record['warc_path']} @ {record['warc_offset']}+{record['warc_length']}"
