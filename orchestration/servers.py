@@ -41,7 +41,9 @@ def serve(root: Path | None, port: int, mlflow_port: int) -> int:
         for name, at in (("dagster", port), ("mlflow", mlflow_port)):
             _wait_until_up(servers[name], at, logs / f"{name}.log")
         console.print(
-            f"Dagster  http://{HOST}:{port}\nMLflow   http://{HOST}:{mlflow_port}/#/experiments/1/runs\nCtrl-C ends both."
+            f"Dagster  http://{HOST}:{port}\n"
+            f"MLflow   http://{HOST}:{mlflow_port}/#/experiments/1/runs\n"
+            "Ctrl-C ends both."
         )
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
