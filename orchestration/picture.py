@@ -11,7 +11,7 @@ def mermaid(definitions: Definitions) -> str:
         groups.setdefault(spec.group_name or "default", []).append(spec.key.to_user_string())
     lines = ["flowchart LR"]
     for group in sorted(groups):
-        lines.append(f"  subgraph {group}")
+        lines.append(f"  subgraph stage_{group} [{group}]")  # a group and an asset may share a name
         lines += [f"    {name}" for name in groups[group]]
         lines.append("  end")
     for spec in specs:

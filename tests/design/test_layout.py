@@ -48,3 +48,12 @@ def test_readme_names_only_commands_that_exist():
     commands = set(getattr(get_command(app), "commands", {}))
     named = set(re.findall(r"^(?:\$ )?stemma ([a-z]+)", readme, re.M))
     assert named and named <= commands
+
+
+def test_readme_draws_the_graph_as_it_is():
+    from orchestration.definitions import defs
+    from orchestration.picture import mermaid
+
+    readme = (REPO / "README.md").read_text()
+    drawn = readme.split("<!-- lineage -->")[1].split("<!-- /lineage -->")[0].strip()
+    assert drawn == f"```mermaid\n{mermaid(defs)}```"
