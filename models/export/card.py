@@ -10,6 +10,7 @@ from models.config import InputError, TransformerConfig
 
 VERSIONS = ("shards", "data", "tasks", "tokenizer_sha256")  # manifest fields that name an input
 SETTINGS = ("recipe", "seed", "threads", "pretrain", "sft", "rl", "reward", "steps", "params")  # that say how
+STAGES = {"base": "A base model", "sft": "An instruction-tuned model", "rl": "A model trained by reinforcement"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def render_card(facts: CardFacts) -> str:
         "---",
         f"# {facts.name}",
         "",
-        f"A {facts.stage} model of {size}, context {shape.max_seq_len} tokens, vocabulary {shape.vocab_size}.",
+        f"{_stage(facts.stage)} of {size}, context {shape.max_seq_len} tokens, vocabulary {shape.vocab_size}.",
         f"Architecture: Qwen3ForCausalLM, {heads}, SwiGLU {shape.d_ff}, rotary base {shape.rope_theta:g}.",
         "",
         "## Identity",
@@ -152,3 +153,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+def _stage(stage: str) -> str:
+    return STAGES.get(stage, f"A {stage} model")
