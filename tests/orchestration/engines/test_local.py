@@ -129,8 +129,12 @@ def test_a_worker_that_is_always_killed_fails_the_shard_and_nothing_hangs(bundle
 
 
 def test_a_worker_without_a_heartbeat_is_killed(bundled_crawl, tmp_path):
-    with pytest.raises(ShardFailed, match="SIGKILL 1 times"):
-        LocalEngine(1, retries=0, stall_s=0.0).run("documents", jobs(bundled_crawl, tmp_path, SMALL[:1]))
+    hanging = tmp_path / "python"
+    hanging.write_text("#!/bin/sh\nexec sleep 600\n")
+    hanging.chmod(0o755)
+    engine = LocalEngine(1, retries=1, stall_s=0.5, python=str(hanging))
+    with pytest.raises(ShardFailed, match="SIGKILL 2 times"):
+        engine.run("documents", jobs(bundled_crawl, tmp_path, SMALL[:1]))
     assert not workers()
 
 
