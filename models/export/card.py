@@ -10,7 +10,7 @@ from models.config import InputError, TransformerConfig
 
 VERSIONS = ("shards", "data", "tasks", "tokenizer_sha256")  # manifest fields that name an input
 SETTINGS = ("recipe", "seed", "threads", "pretrain", "sft", "rl", "reward", "steps", "params")  # that say how
-STAGES = {"base": "A base model", "sft": "An instruction-tuned model", "rl": "A model trained by reinforcement"}
+STAGES = {"base": "A base model", "sft": "An instruction-tuned model", "rl": "A reinforcement-trained model"}
 
 
 @dataclass(frozen=True)
