@@ -10,7 +10,7 @@ from rich.table import Table
 from assets.crawl import SUFFIXES
 from assets.steps.funnel import Funnel, rows
 from orchestration import display
-from orchestration.engines.local import LocalEngine
+from orchestration.engines.choose import engine as chosen_engine
 from orchestration.home import locate
 
 
@@ -27,7 +27,7 @@ def corpus_command(warc: list[Path], out: Path, policy: str, workers: int | None
             progress.advance(stage, done, jobs, what)
 
         cache = locate().root / "cache"
-        engine = LocalEngine(workers)
+        engine = chosen_engine(workers=workers)
         with PeakMemory() as memory:
             funnel = run_corpus(expand(warc), out, engine, policy, show, cache=cache)
     seconds, peak = watch.seconds, memory.bytes

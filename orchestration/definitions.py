@@ -20,7 +20,7 @@ from assets import (
 from assets.conventions import Group
 from assets.resources import CrawlResource, LakeResource, Progress, RecipeResource
 from assets.tracking import TrackingResource
-from orchestration.engines.local import LocalEngine
+from orchestration.engines.choose import ChosenEngine
 from orchestration.schedules import PAGES_JOB, nightly
 from orchestration.sensors import automation, snapshot_discovery
 
@@ -67,7 +67,7 @@ def build(progress: Progress | None = None) -> dg.Definitions:
             "crawl": CrawlResource(),
             "recipe": RecipeResource(),
             "tracking": TrackingResource(),
-            "engine": LocalEngine(),
+            "engine": ChosenEngine(),
             "progress": progress or Progress(),
         },
     )

@@ -15,6 +15,7 @@ from assets.crawl import snapshots
 from assets.resources import CrawlResource, LakeResource, Progress, RecipeResource
 from assets.steps.ledger import Ledger
 from orchestration import definitions
+from orchestration.engines.choose import engine
 from orchestration.home import Home, HomeBusy, alone, prepare
 from orchestration.lineage import Node, State, survey
 from orchestration.schedules import PAGES_JOB
@@ -46,12 +47,14 @@ class Outcome:
 
 
 def run_demo(root: Path | None, recipe: str, progress: Progress) -> Outcome:
-    """Brings everything up to date. Raises HomeBusy, HomeUnusable, CrawlMissing, InputError, PolicyError, RunFailed."""
+    """Brings everything up to date. Raises HomeBusy, HomeUnusable, CrawlMissing, InputError, PolicyError,
+    EngineUnknown, EngineMissing, RunFailed."""
     from assets import policy
     from models.recipes import resolve
 
     resolve({"recipe": recipe})
     policy.load(RecipeResource().chosen_policy)
+    engine()
     found, started = snapshots(CrawlResource().place), time.monotonic()
     progress.begin("home", None)
     home = prepare(root)

@@ -103,7 +103,7 @@ def apply_takedowns(home: HomeOption = None, as_json: Json = False) -> None:
     from assets.takedowns import apply
     from orchestration.demo import refuse_while_running
     from orchestration.display import emit, live_progress
-    from orchestration.engines.local import LocalEngine
+    from orchestration.engines.choose import engine
     from orchestration.home import alone, locate, require
 
     place = require(locate(home))
@@ -118,7 +118,7 @@ def apply_takedowns(home: HomeOption = None, as_json: Json = False) -> None:
             steps += 1
             progress.advance("takedowns", steps, None, step)
 
-        reports = apply(LakeResource().open(), LocalEngine(), rules, show)
+        reports = apply(LakeResource().open(), engine(), rules, show)
     if as_json:
         emit(reports)
         return

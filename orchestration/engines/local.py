@@ -6,7 +6,6 @@ killed, and workers end by themselves when their parent is gone. A worker that f
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import signal
@@ -16,16 +15,20 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from assets.steps.jobs import ERRORS, HEARTBEAT, JOB, ShardJob, ShardRecord, finished
-from orchestration.engines.base import OnProgress, ShardFailed
+from assets.steps.jobs import ERRORS, HEARTBEAT, ShardJob, ShardRecord, finished
+from orchestration.engines.base import (
+    FAILURES_BEFORE_STOP,
+    SHARDS_PER_WORKER,
+    OnProgress,
+    ShardFailed,
+    last_line,
+    prepare,
+    worker_environment,
+)
 
-REPO = Path(__file__).resolve().parents[2]
 LOOK_S = 1.0  # how often heartbeats are looked at
 GRACE_S = 5.0
-FAILURES_BEFORE_STOP = 3  # a shard may be bad; when several are, the code is, and starting more would only cost time
-SHARDS_PER_WORKER = 64  # then a fresh process takes over: what a library leaks stays bounded
 
 
 @dataclass
@@ -65,22 +68,6 @@ class LocalEngine:
             first = min(run.failures)
             raise ShardFailed(step, jobs[first].shard, run.failures[first], len(run.failures) - 1)
         return [record for record in run.records if record is not None]
-
-    def environment(self, jobs: Sequence[ShardJob]) -> dict[str, str]:
-        """What workers see. One thread each: the engine's width is the number of workers."""
-        paths = [str(REPO), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        fixed = {
-            "PYTHONPATH": os.pathsep.join(paths),
-            "PYTHONHASHSEED": "0",
-            "STEMMA_PARENT": str(os.getpid()),
-            "STEMMA_STORAGE_OPTIONS": json.dumps(jobs[0].storage_options),
-            # memory that a batch needed goes back to the system before the next one
-            "MALLOC_ARENA_MAX": "2",
-            "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
-            "ARROW_DEFAULT_MEMORY_POOL": "system",
-        }
-        threads = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
-        return {**os.environ, **fixed, **dict.fromkeys(threads, "1")}
 
 
 class _Run:
@@ -135,7 +122,7 @@ class _Run:
                 [self.engine.python, "-m", "assets.steps.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=self.engine.environment(self.jobs),
+                env=worker_environment(self.jobs[0].storage_options, os.getpid()),
             )
         except OSError as error:
             index, _ = self.waiting.popleft()
@@ -156,13 +143,9 @@ class _Run:
             return
         worker.index, worker.attempt = self.waiting.popleft()
         worker.started += 1
-        job = self.jobs[worker.index]
-        job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / ERRORS).write_bytes(b"")
-        (job.folder / JOB).write_text(json.dumps(job.to_json(), indent=1))
-        (job.folder / HEARTBEAT).touch()
+        path = prepare(self.jobs[worker.index])
         try:
-            worker.process.stdin.write(f"{job.folder.absolute() / JOB}\n".encode())
+            worker.process.stdin.write(f"{path}\n".encode())
             worker.process.stdin.flush()
         except BrokenPipeError:
             pass  # it is dead already: the end of its answers will be seen, and the job with it
@@ -198,7 +181,7 @@ class _Run:
             cause = f"the worker was killed by {known.get(-code, f'signal {-code}')} {worker.attempt + 1} times"
         else:
             log = job.folder / ERRORS
-            cause = f"{_last_line(log)} (exit code {code}; all of it: {log})"
+            cause = f"{last_line(log)} (exit code {code}; all of it: {log})"
         self.failures[worker.index] = cause
 
     def _stalled(self, job: ShardJob) -> bool:
@@ -207,11 +190,6 @@ class _Run:
     def _report(self, shard: str) -> None:
         if self.on_progress:
             self.on_progress(sum(record is not None for record in self.records), len(self.jobs), shard)
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else "no message"
 
 
 def _close(stream: object) -> None:
