@@ -14,11 +14,10 @@ from assets.conventions import BLOCKING
 from assets.crawl import snapshots
 from assets.resources import CrawlResource, LakeResource, Progress, RecipeResource
 from assets.steps.ledger import Ledger
-from orchestration import definitions
+from orchestration import graph
 from orchestration.engines.choose import engine
 from orchestration.home import Home, HomeBusy, alone, prepare
 from orchestration.lineage import Node, State, survey
-from orchestration.schedules import PAGES_JOB
 from orchestration.settings import config_digests
 
 STARTED_BY = {"stemma/started_by": "demo"}
@@ -62,14 +61,14 @@ def run_demo(root: Path | None, recipe: str, progress: Progress) -> Outcome:
     with alone(home):
         os.environ["STEMMA_RECIPE"] = recipe
         home.remember_recipe(recipe)
-        defs = definitions.build(progress)
+        defs = graph.build(progress)
         with dg.DagsterInstance.get() as instance:
             end_killed_runs(instance)
             instance.add_dynamic_partitions("snapshot", found)
             made: list[Node] = []
             for partition in found:
-                made += _refresh(defs, instance, PAGES_JOB, partition)
-            made += _refresh(defs, instance, definitions.MODELS_JOB, None)
+                made += _refresh(defs, instance, graph.PAGES_JOB, partition)
+            made += _refresh(defs, instance, graph.MODELS_JOB, None)
             send_spooled(instance, home)
             return Outcome(home, recipe, made, look(defs, instance))
 

@@ -8,10 +8,9 @@ from assets.conventions import BLOCKING
 from assets.crawl import snapshots
 from assets.resources import CrawlResource, LakeResource, RecipeResource
 from assets.steps.ledger import Ledger
+from orchestration.graph import PAGES_JOB, build
 from orchestration.lineage import survey
 from orchestration.settings import config_digests
-
-PAGES_JOB = "pages"
 
 
 @dg.schedule(
@@ -24,10 +23,10 @@ PAGES_JOB = "pages"
 def nightly(
     context: dg.ScheduleEvaluationContext, lake: LakeResource, crawl: CrawlResource, recipe: RecipeResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    from orchestration.definitions import defs
-
     context.instance.add_dynamic_partitions("snapshot", snapshots(crawl.place))
-    states = survey(defs, context.instance, config_digests(lake, crawl, recipe), BLOCKING, Ledger(lake.path).outdated())
+    states = survey(
+        build(), context.instance, config_digests(lake, crawl, recipe), BLOCKING, Ledger(lake.path).outdated()
+    )
     stale: dict[str, list[dg.AssetKey]] = defaultdict(list)
     for node, state in states.items():
         if node.partition and state.status != "current":
