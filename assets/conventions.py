@@ -53,7 +53,9 @@ def column_schema(schema: pa.Schema) -> dg.TableSchema:
     def column(field: pa.Field) -> dg.TableColumn:
         notes = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
         unit = f" [{notes['unit']}]" if notes.get("unit") else ""
-        return dg.TableColumn(field.name, str(field.type), description=notes.get("comment", "") + unit)
+        return dg.TableColumn(
+            field.name, str(field.type), description=(notes.get("comment") or notes.get("meaning", "")) + unit
+        )
 
     return dg.TableSchema(columns=[column(field) for field in schema])
 

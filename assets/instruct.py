@@ -18,7 +18,7 @@ from assets.tracking import TrackingResource
 
 
 @dg.asset(
-    **stage(Group.INSTRUCT, kinds={"parquet", "python"}, version="1", trains=True),
+    **stage(Group.INSTRUCT, kinds={"parquet", "python"}, version="2", trains=True),
     deps=["tokenizer"],  # the examples are counted in the tokens that the model will pay for
 )
 def synthetic_candidates(
@@ -50,7 +50,7 @@ def gradient_features(
 
 
 @dg.asset(
-    **stage(Group.INSTRUCT, kinds={"parquet", "numpy"}, version="1", trains=True),
+    **stage(Group.INSTRUCT, kinds={"parquet", "numpy"}, version="2", trains=True),
     deps=["synthetic_candidates", "gradient_features"],
 )
 def diverse_candidates(
@@ -68,7 +68,7 @@ def diverse_candidates(
 
 
 @dg.asset(
-    **stage(Group.INSTRUCT, kinds={"parquet", "tokenizers"}, version="1", trains=True),
+    **stage(Group.INSTRUCT, kinds={"parquet", "tokenizers"}, version="2", trains=True),
     deps=["diverse_candidates", "tokenizer"],
 )
 def sft_dataset(
@@ -95,7 +95,7 @@ def loss_falls_on_answers_only(lake: LakeResource) -> dg.AssetCheckResult:
 
 
 @dg.asset(
-    **stage(Group.INSTRUCT, kinds={"pytorch", "mlflow"}, version="1", pool=Pool.TRAINER, trains=True),
+    **stage(Group.INSTRUCT, kinds={"pytorch", "mlflow"}, version="2", pool=Pool.TRAINER, trains=True),
     deps=["base_model", "sft_dataset"],
 )
 def sft_model(

@@ -15,7 +15,7 @@ from assets.tracking import TrackingResource
 
 
 @dg.asset(
-    **stage(Group.REINFORCEMENT, kinds={"parquet", "python"}, version="1", trains=True),
+    **stage(Group.REINFORCEMENT, kinds={"parquet", "python"}, version="2", trains=True),
     deps=["sft_dataset"],  # whose problems are excluded
 )
 def rl_tasks(
@@ -40,7 +40,7 @@ def tasks_are_unseen(lake: LakeResource) -> dg.AssetCheckResult:
 
 
 @dg.asset(
-    **stage(Group.REINFORCEMENT, kinds={"pytorch", "mlflow"}, version="1", pool=Pool.TRAINER, trains=True),
+    **stage(Group.REINFORCEMENT, kinds={"pytorch", "mlflow"}, version="2", pool=Pool.TRAINER, trains=True),
     deps=["sft_model", "rl_tasks"],
 )
 def rl_model(

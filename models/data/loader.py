@@ -7,6 +7,7 @@ So a run can stop, resume or be spread over any number of processes and still se
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,14 @@ CONSUMED_SCHEMA = pa.schema(
         pa.field("tokens", pa.int64(), metadata={"meaning": "its tokens that were read at least once"}),
         pa.field("times", pa.int64(), metadata={"meaning": "how often its most-read token was read"}),
         pa.field("reads", pa.int64(), metadata={"meaning": "token reads, repeats counted"}),
+    ]
+)
+BATCH_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), metadata={"meaning": "row of the batch"}),
+        pa.field("doc_id", pa.string(), metadata={"meaning": "document whose tokens stand there"}),
+        pa.field("start", pa.int64(), metadata={"meaning": "first of them, counted in the document"}),
+        pa.field("tokens", pa.int64(), metadata={"meaning": "how many of them"}),
     ]
 )
 ROUNDS = 6
@@ -86,6 +95,20 @@ class WindowLoader:
         if self.batch_size % world:
             raise InputError(f"batch_size {self.batch_size} is not divisible by {world} processes")
         return np.stack([self.reader.read(start, start + self.seq_len + 1) for start in self.starts(step)[rank::world]])
+
+    def documents(self, step: int) -> pa.Table:
+        """Whose tokens the windows of a step hold: BATCH_SCHEMA rows, by row of the batch and place in it."""
+        found: dict[str, list[Any]] = {name: [] for name in BATCH_SCHEMA.names}
+        for row, start in enumerate(self.starts(step).tolist()):
+            stop = start + self.seq_len + 1
+            first, last = self.reader.documents_at([start, stop - 1]).tolist()
+            for index in range(first, last + 1):
+                begin, end = int(self.reader.starts[index]), int(self.reader.starts[index + 1])
+                inside = max(begin, start)
+                values = row, self.reader.doc_ids[index], inside - begin, min(end, stop) - inside
+                for name, value in zip(BATCH_SCHEMA.names, values, strict=True):
+                    found[name].append(value)
+        return pa.table(found, schema=BATCH_SCHEMA)
 
     def consumed(self, steps: int) -> pa.Table:
         """Which documents the first `steps` steps read: CONSUMED_SCHEMA rows, sorted by doc_id.

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from models.artifacts import building, publish, seal
 from models.config import InputError
 from models.data.chat import render
+from models.data.provenance import PROVENANCE, passed_on
 from models.data.tokenizer import load_tokenizer, tokenizer_sha256
 from models.recipes import resolve
 from models.seeds import derive
@@ -34,6 +35,7 @@ EXAMPLES = pa.schema(
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False, metadata={"meaning": "the conversation"}),
         pa.field("loss_mask", pa.list_(pa.bool_()), nullable=False, metadata={"meaning": "true: id is a target"}),
         pa.field("split", pa.string(), nullable=False, metadata={"meaning": "train or heldout, by problem_id"}),
+        *PROVENANCE,
     ]
 )
 NEEDED = ("candidate_id", "problem_id", "family", "level", "question", "solution", "gold_answer", "valid")
@@ -104,6 +106,7 @@ def examples(
                 "input_ids": ids,
                 "loss_mask": mask,
                 "split": split_of(row["problem_id"], heldout_fraction),
+                **passed_on(row, row["candidate_id"]),
             }
         )
     return made, dropped
@@ -121,16 +124,19 @@ def example_id(candidate_id: str, ids: Sequence[int], mask: Sequence[bool]) -> s
 
 
 def candidate_rows(files: Sequence[str | Path]) -> list[dict[str, Any]]:
-    """The needed columns of all candidates, each candidate once; InputError names a bad file."""
+    """The needed columns of all candidates and PROVENANCE, each candidate once; InputError names a bad file."""
     found: dict[str, dict[str, Any]] = {}
     for file in files:
-        for row in read_columns(file, NEEDED):
+        for row in read_columns(file, NEEDED, PROVENANCE.names):
             found.setdefault(row["candidate_id"], row)
     return list(found.values())
 
 
-def read_columns(file: str | Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of a Parquet file, only these columns; InputError when it is missing, no Parquet, or lacks one."""
+def read_columns(file: str | Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Rows of a Parquet file, only these columns; InputError when it is missing, no Parquet, or lacks one.
+
+    optional: columns that are null where the file lacks them, as data from elsewhere does.
+    """
     if not Path(file).is_file():
         raise InputError(f"file {file} does not exist")
     try:
@@ -139,4 +145,6 @@ def read_columns(file: str | Path, columns: Sequence[str]) -> list[dict[str, Any
         raise InputError(f"{file} is not Parquet: {error}") from error
     if missing := [name for name in columns if name not in names]:
         raise InputError(f"{file} has no column {', '.join(missing)}")
-    return pq.read_table(file, columns=list(columns)).to_pylist()
+    there = [name for name in optional if name in names]
+    absent = dict.fromkeys(set(optional) - set(there))
+    return [absent | row for row in pq.read_table(file, columns=[*columns, *there]).to_pylist()]

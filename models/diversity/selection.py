@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.artifacts import building, digest, publish, seal, write_json
+from models.artifacts import building, digest, publish, read_manifest, seal, write_json
 from models.config import InputError, SelectionRecipe
 from models.diversity.features import load_features
 from models.diversity.prismatic import Selection, random_subset, select
@@ -30,7 +30,8 @@ SELECTED = CANDIDATES.append(pa.field("round", pa.int32(), nullable=False))  # 0
 def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dict[str, Any]:
     """The `select` command. Config: recipe (its selection), candidates_files, features_dir.
 
-    Publishes selected.parquet (SELECTED, sorted by candidate_id) and report.json.
+    Publishes selected.parquet (SELECTED, sorted by candidate_id; chosen_with is the model of the features) and
+    report.json.
     """
     if not config.get("candidates_files") or not config.get("features_dir"):
         raise InputError("select needs candidates_files and features_dir")
@@ -51,7 +52,8 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         "selection": dataclasses.asdict(recipe.selection),
     }
     with building(out / "final") as temporary:
-        table = [{**rows[identity], "round": entered[identity]} for identity in sorted(entered)]
+        proxy = {"chosen_with": read_manifest(Path(config["features_dir"]))["parent"]}
+        table = [{**rows[identity], **proxy, "round": entered[identity]} for identity in sorted(entered)]
         pq.write_table(pa.Table.from_pylist(table, schema=SELECTED), temporary / "selected.parquet")
         write_json(temporary / "report.json", details)
         parent = digest(Path(config["features_dir"]))

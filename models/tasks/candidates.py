@@ -9,24 +9,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.config import InputError
+from models.data.provenance import PROVENANCE
+
+
+def _field(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable, {"meaning": meaning})
+
 
 CANDIDATES = pa.schema(
     [
-        pa.field("candidate_id", pa.string(), nullable=False),  # problem_id, "-", 8 hex digits of the solution
-        pa.field("problem_id", pa.string(), nullable=False),
-        pa.field("family", pa.string(), nullable=False),
-        pa.field("level", pa.int32(), nullable=False),
-        pa.field("question", pa.string(), nullable=False),
-        pa.field("answer", pa.string()),  # the majority's, normalised; null without one
-        pa.field("solution", pa.string(), nullable=False),
-        pa.field("gold_answer", pa.string(), nullable=False),
-        pa.field("votes", pa.int32(), nullable=False),  # solutions asked for
-        pa.field("majority", pa.int32(), nullable=False),  # votes for the leading answer
-        pa.field("valid", pa.bool_(), nullable=False),  # a strict majority agreed
-        pa.field("reason", pa.string()),  # why not valid (models/tasks/votes.py); null when valid
-        pa.field("teacher", pa.string(), nullable=False),
-        pa.field("seed", pa.int64(), nullable=False),  # of the solution
-        pa.field("parents", pa.list_(pa.string()), nullable=False),  # candidates it was made from; none are, as yet
+        _field("candidate_id", pa.string(), "problem_id, -, 8 hex digits of teacher, seed and solution"),
+        _field("problem_id", pa.string(), "hash of family and question"),
+        _field("family", pa.string(), "kind of problem"),
+        _field("level", pa.int32(), "1 easiest to 3"),
+        _field("question", pa.string(), "what the model reads"),
+        _field("answer", pa.string(), "the majority's, normalised; null without one", True),
+        _field("solution", pa.string(), "what the teacher wrote"),
+        _field("gold_answer", pa.string(), "the generator's answer, for measuring the vote alone"),
+        _field("votes", pa.int32(), "solutions asked for"),
+        _field("majority", pa.int32(), "votes for the leading answer"),
+        _field("valid", pa.bool_(), "a strict majority agreed"),
+        _field("reason", pa.string(), "why not valid (models/tasks/votes.py); null when valid", True),
+        _field("seed", pa.int64(), "of the solution"),
+        *PROVENANCE,
     ]
 )
 

@@ -13,9 +13,11 @@ evaluation ("heldout"); the three never share a problem, whatever was generated 
 import hashlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 from models.config import InputError
+from models.data.provenance import Origin
 
 MAX_DRAWS_PER_PROBLEM = 40  # a family that repeats itself this often is exhausted
 LEVELS = (1, 2, 3)
@@ -42,6 +44,7 @@ class Problem:
     question: str
     answer: str
     metadata: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)  # reasoning_gym's entry metadata
+    origin: Origin | None = field(default=None, compare=False, repr=False)  # where it was drawn first; None: read back
 
 
 @dataclass(frozen=True)
@@ -231,11 +234,11 @@ def _draws(family: str, seed: int, level: int) -> Iterator[Problem]:
     spec = FAMILIES[family]
     spread = int(hashlib.sha256(f"{family}\0{level}\0{seed}".encode()).hexdigest()[:12], 16)
     dataset = reasoning_gym.create_dataset(spec.source, size=2**31, seed=spread, **spec.levels[level - 1])
+    generator = f"reasoning_gym {version('reasoning_gym')} {spec.source} level {level}"
     index = 0
     while True:
         entry = dataset[index]
-        question = spec.question(entry)
-        yield Problem(
-            problem_id(family, question), family, level, question, spec.answer(entry), dict(entry["metadata"])
-        )
+        question, answer = spec.question(entry), spec.answer(entry)
+        identity, origin = problem_id(family, question), Origin(generator, spread, index)
+        yield Problem(identity, family, level, question, answer, dict(entry["metadata"]), origin)
         index += 1

@@ -14,17 +14,24 @@ import pyarrow.parquet as pq
 
 from models.artifacts import building, publish, seal
 from models.config import InputError
+from models.data.provenance import PROVENANCE, provenance
 from models.recipes import resolve
 from models.tasks.mixture import draw
 
+
+def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
+    return pa.field(name, kind, False, {"meaning": meaning})
+
+
 TASKS = pa.schema(
     [
-        pa.field("task_id", pa.string(), nullable=False),  # the problem id
-        pa.field("family", pa.string(), nullable=False),
-        pa.field("question", pa.string(), nullable=False),
-        pa.field("answer", pa.string(), nullable=False),
-        pa.field("level", pa.int32(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),  # "train" or "heldout"
+        _field("task_id", pa.string(), "the problem id, a hash of family and question"),
+        _field("family", pa.string(), "kind of problem"),
+        _field("question", pa.string(), "what the policy reads"),
+        _field("answer", pa.string(), "what its answer is compared with"),
+        _field("level", pa.int32(), "1 easiest to 3"),
+        _field("split", pa.string(), "train or heldout"),
+        *PROVENANCE,
     ]
 )
 
@@ -59,6 +66,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
                 "answer": problem.answer,
                 "level": problem.level,
                 "split": split,
+                **provenance(problem.origin),
             }
             for problem in sorted(mixture.problems, key=lambda problem: problem.problem_id)
         ]

@@ -55,6 +55,16 @@ class ServerTeacher:
         """The model's name; where it is served is no part of it."""
         return f"openai:{self.model}"
 
+    @property
+    def version(self) -> None:
+        """A server does not say which weights stand behind the name."""
+        return None
+
+    @property
+    def checkpoint(self) -> None:
+        """No checkpoint of ours, as far as anybody here can know."""
+        return None
+
     def solve(self, problems: Sequence[Problem], n_solutions: int, seed: int) -> list[list[Solution]]:
         """See Teacher. Raises TeacherUnavailable, TeacherRefused, TeacherProtocolError; no answer is ever made up."""
         import httpx

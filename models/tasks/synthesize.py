@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from models.artifacts import building, canonical_json, publish, seal, write_json
 from models.config import InputError, SynthesisRecipe
+from models.data.provenance import provenance
 from models.recipes import resolve
 from models.tasks.candidates import CANDIDATES
 from models.tasks.families import Problem
@@ -49,7 +50,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     )
     report(f"synthesize: {len(mixture.problems)} problems of {len(synthesis.families)} families for {teacher.name}")
     solutions = _solve(teacher, mixture.problems, synthesis, recipe.seed, out, report)
-    rows = candidates(mixture.problems, solutions, teacher.name)
+    rows = candidates(mixture.problems, solutions, teacher)
     figures = {**gate(rows), "shortfall": sum(mixture.shortfall.values())}
     with building(out / "final") as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=CANDIDATES), temporary / "candidates.parquet")
@@ -64,7 +65,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
 
 
 def candidates(
-    problems: Sequence[Problem], solutions: Sequence[Sequence[Solution]], teacher: str
+    problems: Sequence[Problem], solutions: Sequence[Sequence[Solution]], teacher: Teacher
 ) -> list[dict[str, Any]]:
     """Rows of CANDIDATES, sorted by candidate_id, from each problem's solutions."""
     rows = []
@@ -72,7 +73,7 @@ def candidates(
         verdict = majority([solution.answer for solution in given])
         agreeing = [s for s in given if verdict.valid and normalise(s.answer) == verdict.answer]
         shown = (agreeing or given)[0]
-        origin = hashlib.sha256(f"{teacher}\0{shown.seed}\0{shown.text}".encode()).hexdigest()[:8]
+        origin = hashlib.sha256(f"{teacher.name}\0{shown.seed}\0{shown.text}".encode()).hexdigest()[:8]
         rows.append(
             {
                 "candidate_id": f"{problem.problem_id}-{origin}",
@@ -87,9 +88,13 @@ def candidates(
                 "majority": verdict.majority,
                 "valid": verdict.valid,
                 "reason": verdict.reason,
-                "teacher": teacher,
                 "seed": shown.seed,
-                "parents": [],
+                **provenance(
+                    problem.origin,
+                    teacher=teacher.name,
+                    teacher_version=teacher.version,
+                    teacher_model=teacher.checkpoint,
+                ),
             }
         )
     return sorted(rows, key=lambda row: row["candidate_id"])

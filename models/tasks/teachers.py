@@ -41,6 +41,16 @@ class Teacher(Protocol):
         """Names the teacher in every row it made: what it is, never where it runs."""
         ...
 
+    @property
+    def version(self) -> str | None:
+        """Which version of it; None where it does not say."""
+        ...
+
+    @property
+    def checkpoint(self) -> str | None:
+        """Digest of the checkpoint, where the teacher is a model of ours."""
+        ...
+
     def solve(self, problems: Sequence[Problem], n_solutions: int, seed: int) -> list[list[Solution]]:
         """n_solutions for each problem, in the order of the problems."""
         ...
@@ -82,6 +92,8 @@ class ProceduralTeacher:
     error_rates: Mapping[str, float]  # per family, in [0, 1]
     typical_share: float = 0.5
     name: str = field(default="procedural", init=False)
+    version: str = field(default="1", init=False)  # raised when the same problem and seed get another solution
+    checkpoint: None = field(default=None, init=False)
 
     def solve(self, problems: Sequence[Problem], n_solutions: int, seed: int) -> list[list[Solution]]:
         """See Teacher. InputError for a family without an error rate."""
@@ -117,7 +129,7 @@ def wrong_answer(answer: str, random: Random) -> str:
 
 
 class CheckpointTeacher:
-    """A model of ours, sampled locally; its name carries the digest of the checkpoint."""
+    """A model of ours, sampled locally; its name and version carry the digest of the checkpoint."""
 
     def __init__(
         self, model_dir: Path, *, temperature: float = 0.75, max_new_tokens: int = 48, batch_size: int = 64
@@ -128,7 +140,8 @@ class CheckpointTeacher:
 
         self.model, _ = load_model(model_dir)
         self.tokenizer = load_tokenizer(model_dir)
-        self.name = f"checkpoint:{digest(model_dir)}"
+        self.version = self.checkpoint = digest(model_dir)
+        self.name = f"checkpoint:{self.version}"
         self.temperature, self.max_new_tokens, self.batch_size = temperature, max_new_tokens, batch_size
 
     def solve(self, problems: Sequence[Problem], n_solutions: int, seed: int) -> list[list[Solution]]:

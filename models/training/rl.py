@@ -5,18 +5,19 @@ whole groups to the shared training loop. The random-reward control differs in o
 """
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from models.artifacts import digest, sha256_file
 from models.config import InputError, Recipe, RlRecipe
+from models.data.order import consumed_problems, step_problems
+from models.data.provenance import PROVENANCE
+from models.data.sft import read_columns
 from models.data.tokenizer import load_tokenizer, tokenizer_sha256
 from models.evaluation.accuracy import load_tasks, measure, subset, summarise
 from models.nets.transformer import Transformer
@@ -29,16 +30,8 @@ from models.training.optim import Schedule, adamw
 from models.training.policy import Scored, score, step_loss
 from models.training.recorder import Recorder
 from models.training.rewards import KINDS
-from models.training.rollouts import Rollout, draw, step_problems, write_record
+from models.training.rollouts import Rollout, draw, write_record
 
-CONSUMED_SCHEMA = pa.schema(
-    [
-        pa.field("problem_id", pa.string(), metadata={"meaning": "problem that the policy was trained on"}),
-        pa.field("family", pa.string()),
-        pa.field("times", pa.int64(), metadata={"meaning": "draws that asked it"}),
-        pa.field("samples", pa.int64(), metadata={"meaning": "answers sampled to it"}),
-    ]
-)
 SAMPLES_SHOWN = 3
 
 
@@ -80,7 +73,7 @@ class Draws:
 def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dict[str, Any]:
     """The `rl` command. Config: recipe, seed, overrides, model_dir, tasks_files, reward ("true" or "random").
 
-    Publishes out/final: the policy with its tokenizer, consumed.parquet (problem_id, family, times, samples), and a
+    Publishes out/final: the policy with its tokenizer, consumed.parquet (PROBLEMS_CONSUMED), and a
     manifest with the parent's digest and both models' accuracies on all held-out problems. Rollout records are left in
     out/rollouts. PolicyMismatch, PolicyDiverged and NonFiniteTraining stop the run; its last state is its last good
     policy.
@@ -174,7 +167,9 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         **{f"parent_{name}": value for name, value in parent_final.items()},
     }
     consumed = out / "consumed.parquet"
-    pq.write_table(consumed_problems(training, rl, recipe.seed), consumed)
+    tasks = (row for file in files for row in read_columns(file, ("task_id",), PROVENANCE.names))
+    origins = {row["task_id"]: row for row in tasks}
+    pq.write_table(consumed_problems(training, rl, recipe.seed, origins), consumed)
     save_final(
         out / "final", model, model_dir, {**identity, **figures}, kind="rl_model", files={consumed.name: consumed}
     )
@@ -195,19 +190,6 @@ def rollout_figures(scored: Scored) -> dict[str, float]:
         "rollout_tokens": float(np.mean([len(r.completion_ids) for r in rollouts])),
         "silent_groups": float((~scored.live_B).double().mean()),
     }
-
-
-def consumed_problems(problems: Sequence[Problem], recipe: RlRecipe, seed: int) -> pa.Table:
-    """Which problems a whole run asks, and how often; sorted by problem_id (schema: CONSUMED_SCHEMA)."""
-    indices = range(1, -(-recipe.steps // recipe.updates_per_draw) + 1)
-    asked = [p for index in indices for p in step_problems(problems, recipe.prompts_per_step, seed, index)]
-    times = Counter(p.problem_id for p in asked)
-    families = {p.problem_id: p.family for p in asked}
-    rows = [
-        {"problem_id": key, "family": families[key], "times": times[key], "samples": times[key] * recipe.group_size}
-        for key in sorted(times)
-    ]
-    return pa.Table.from_pylist(rows, schema=CONSUMED_SCHEMA)
 
 
 def _identity(recipe: Recipe, reward: str, model_dir: Path, files: list[Path]) -> dict[str, Any]:

@@ -85,16 +85,6 @@ class Batch:
     mask_BC: Tensor
 
 
-def step_problems(problems: Sequence[Problem], per_step: int, seed: int, step: int) -> list[Problem]:
-    """The problems of draw `step` (from 1): consecutive pieces of a fresh shuffle per pass over the problems."""
-    found = []
-    for place in range((step - 1) * per_step, step * per_step):
-        lap, index = divmod(place, len(problems))
-        order = np.random.default_rng(derive(seed, "problems", lap)).permutation(len(problems))
-        found.append(problems[order[index]])
-    return found
-
-
 def draw(
     model: Transformer,
     tokenizer: Tokenizer,

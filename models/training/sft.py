@@ -7,35 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from models.artifacts import digest, sha256_file
 from models.config import InputError
-from models.data.loader import permute
+from models.data.order import consumed_examples, step_rows
+from models.data.provenance import PROVENANCE
 from models.data.sft import EXAMPLES, read_columns
 from models.data.tokenizer import PAD_ID, load_tokenizer, tokenizer_sha256
 from models.evaluation.accuracy import measure, subset, summarise
 from models.nets.transformer import Transformer
 from models.recipes import resolve
-from models.seeds import derive
 from models.tasks.families import Problem
 from models.training.checkpoint import load_model, save_final
 from models.training.loop import LoopSettings, Loss, autocast, choose_device, deterministic, train
 from models.training.optim import Schedule, adamw
 from models.training.recorder import Recorder
 
-CONSUMED_SCHEMA = pa.schema(
-    [
-        pa.field("example_id", pa.string(), metadata={"meaning": "example that the model was trained on"}),
-        pa.field("candidate_id", pa.string()),
-        pa.field("problem_id", pa.string()),
-        pa.field("tokens", pa.int64(), metadata={"meaning": "its ids that are targets"}),
-        pa.field("times", pa.int64(), metadata={"meaning": "steps that it was part of"}),
-    ]
-)
 SAMPLES_SHOWN = 3
 PIECES = 2
 
@@ -46,16 +36,6 @@ class ExampleBatch:
 
     ids_BT: Tensor
     targets_BT: Tensor
-
-
-def step_rows(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:
-    """Indices of the examples of the 0-based step, (batch_size,) int64: a fresh keyed permutation every pass."""
-    places = np.arange(step * batch_size, (step + 1) * batch_size)
-    rows = np.empty(batch_size, dtype=np.int64)
-    for lap in np.unique(places // n):
-        own = places // n == lap
-        rows[own] = permute(places[own] % n, n, derive(seed, "examples", int(lap)))
-    return rows
 
 
 def collate(examples: Sequence[dict[str, Any]], device: torch.device | str = "cpu") -> ExampleBatch:
@@ -96,7 +76,7 @@ def masked_loss(model: Transformer, batches: Sequence[ExampleBatch]) -> Loss:
 def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dict[str, Any]:
     """The `sft` command. Config: recipe, seed, overrides, model_dir, sft_files.
 
-    Publishes out/final: the model with its tokenizer, consumed.parquet (CONSUMED_SCHEMA), and a manifest with the
+    Publishes out/final: the model with its tokenizer, consumed.parquet (EXAMPLES_CONSUMED), and a manifest with the
     parent's digest and the accuracy on held-out problems, overall and per family.
     """
     recipe = resolve(config)
@@ -104,7 +84,8 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     if not config.get("model_dir") or not config.get("sft_files"):
         raise InputError("sft needs model_dir and sft_files")
     model_dir, files = Path(config["model_dir"]), [Path(file) for file in config["sft_files"]]
-    rows = [row for file in files for row in read_columns(file, EXAMPLES.names)]
+    needed = [name for name in EXAMPLES.names if name not in PROVENANCE.names]
+    rows = [row for file in files for row in read_columns(file, needed, PROVENANCE.names)]
     training = [row for row in rows if row["split"] == "train"]
     heldout = heldout_problems(rows)
     if not training or not heldout:
@@ -188,25 +169,6 @@ def heldout_problems(rows: Sequence[dict[str, Any]]) -> list[Problem]:
             problem = Problem(row["problem_id"], row["family"], row["level"], row["question"], row["answer"])
             found.setdefault(problem.problem_id, problem)
     return list(found.values())
-
-
-def consumed_examples(training: Sequence[dict[str, Any]], steps: int, batch_size: int, seed: int) -> pa.Table:
-    """Which examples a whole run reads and how often (schema: CONSUMED_SCHEMA), in the order of the data."""
-    times = np.zeros(len(training), dtype=np.int64)
-    for step in range(steps):
-        np.add.at(times, step_rows(len(training), batch_size, seed, step), 1)
-    rows = [
-        {
-            "example_id": example["example_id"],
-            "candidate_id": example["candidate_id"],
-            "problem_id": example["problem_id"],
-            "tokens": sum(example["loss_mask"]),
-            "times": int(count),
-        }
-        for example, count in zip(training, times, strict=True)
-        if count
-    ]
-    return pa.Table.from_pylist(rows, schema=CONSUMED_SCHEMA)
 
 
 def _check_ids(rows: Sequence[dict[str, Any]], vocab_size: int, max_seq_len: int) -> None:

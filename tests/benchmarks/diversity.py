@@ -70,7 +70,7 @@ def pool(seed: int, model_dir: Path, n_problems: int) -> tuple[list[str], np.nda
     synthesis = dataclasses.replace(smoke().synthesis, families=order, problems=n_problems)
     mixture = draw(order, n_problems, zipf=1.0, level_shares=(0.6, 0.3, 0.1), seed=seed, roles=("sft",))
     teacher = make_teacher({"kind": "procedural"}, synthesis, threads=1)
-    rows = candidates(mixture.problems, teacher.solve(mixture.problems, synthesis.votes, seed), teacher.name)
+    rows = candidates(mixture.problems, teacher.solve(mixture.problems, synthesis.votes, seed), teacher)
     model, _ = load_model(model_dir)
     examples, _ = render_examples(rows, model_dir, model)
     return [example.identity for example in examples], gradient_features(model, examples, 2 * SETTINGS.dim, seed)

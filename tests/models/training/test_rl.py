@@ -17,6 +17,7 @@ import torch
 from models.artifacts import digest, verify
 from models.config import InputError, RlRecipe, TransformerConfig
 from models.data.chat import render
+from models.data.order import consumed_problems, step_problems
 from models.data.tokenizer import IM_END_ID, load_tokenizer, save, train
 from models.nets.transformer import Transformer
 from models.objectives.algorithms import ALGORITHMS
@@ -26,8 +27,8 @@ from models.training.checkpoint import load_model, save_final
 from models.training.policy import PolicyMismatch, sampled_logprobs, score, step_loss
 from models.training.recorder import read_metrics
 from models.training.rewards import reward_of
-from models.training.rl import consumed_problems, run
-from models.training.rollouts import SCHEMA, PolicyDiverged, collate, draw, step_problems
+from models.training.rl import run
+from models.training.rollouts import SCHEMA, PolicyDiverged, collate, draw
 from models.training.sft import masked_loss, pieces
 
 TEXTS = ["Say 1", "Say 2", "user assistant", "Answer: 0 1 2 3 4 5 6 7 8 9"] * 4

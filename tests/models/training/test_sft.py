@@ -16,13 +16,14 @@ import torch
 
 from models.artifacts import digest, verify
 from models.config import InputError, TransformerConfig
+from models.data.order import step_rows
 from models.data.sft import EXAMPLES, NEEDED, examples, split_of
 from models.data.sft import run as make_data
 from models.data.tokenizer import IM_END_ID, IM_START_ID, load_tokenizer, save, train
 from models.nets.transformer import Transformer
 from models.training.checkpoint import save_final
 from models.training.recorder import read_metrics
-from models.training.sft import collate, masked_loss, pieces, run, step_rows
+from models.training.sft import collate, masked_loss, pieces, run
 
 TEXTS = ["Sort ascending: 3 1 2", "Answer: 1 2 3", "user assistant system", "Count the ones: 1011"] * 4
 SMALL = {
