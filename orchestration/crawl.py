@@ -53,7 +53,7 @@ def plan(
     from assets.crawl_index.planning import make_plan
     from assets.crawl_index.prices import TABLE, usual
     from assets.crawl_index.prices import price as priced
-    from assets.crawl_index.selection import Selection
+    from assets.crawl_index.selection import Selection, named
     from assets.steps.ledger import Ledger as Takedowns
     from orchestration import display
     from orchestration.home import locate
@@ -222,22 +222,6 @@ def show_files(sized: list[tuple[str, int]], fetched: list[tuple], cost: float, 
     total = f"{len(sized)} files, {sum(size for _, size in sized):,} bytes, ${cost:.4f}"
     done = f"{len(fetched)} fetched to {out}" if out else "nothing was fetched: give --out FOLDER"
     console.print(f"{total}; {done}", highlight=False, soft_wrap=True)
-
-
-def named(values: list[str] | None) -> tuple[str, ...]:
-    """The values of a repeatable option, those of @FILE read from it; sorted, each once. Raises BadSelection."""
-    from assets.crawl_index.selection import BadSelection
-
-    found: set[str] = set()
-    for value in values or []:
-        if not value.startswith("@"):
-            found.add(value)
-            continue
-        try:
-            found.update(Path(value[1:]).read_text("utf-8").split())
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadSelection(f"{value[1:]} cannot be read: {error}") from error
-    return tuple(sorted(found))
 
 
 def show_plan(totals: dict[str, Any]) -> None:

@@ -42,8 +42,8 @@ class ColumnType(TypeError):
     """A column of the index holds values of another type than the schema says."""
 
 
-def read_columns(frame: pl.LazyFrame, needed: set[str]) -> pl.LazyFrame:
-    """The frame with REQUIRED and OPTIONAL columns in their types; absent optional ones are null.
+def read_columns(frame: pl.LazyFrame, needed: set[str], *others: str) -> pl.LazyFrame:
+    """The frame with REQUIRED and OPTIONAL columns in their types, absent optional ones null, and `others` as they are.
 
     needed: optional columns that the selection asks about. Raises ColumnMissing and ColumnType before any row is read.
     """
@@ -51,7 +51,7 @@ def read_columns(frame: pl.LazyFrame, needed: set[str]) -> pl.LazyFrame:
     for name in (*REQUIRED, *sorted(needed)):
         if name not in found:
             raise ColumnMissing(f"the index has no column {name}; it has {', '.join(found)}")
-    columns = []
+    columns = [pl.col(name) for name in others]
     for name, dtype in (REQUIRED | OPTIONAL).items():
         if name not in found:
             columns.append(pl.lit(None, dtype=dtype).alias(name))

@@ -22,6 +22,7 @@ SUBSET = "warc"  # successful captures; redirects and robots.txt have subsets of
 MAX_PATHS_BYTES = 64 << 20
 TIMEOUT_S = 60.0
 FIRST_WINDOW_ROWS = 1 << 13
+FILE, ROW = "index_file", "index_row"
 
 
 class IndexMissing(LookupError):
@@ -63,12 +64,10 @@ def _may_hold(path: str, snapshot: str) -> bool:
     return keys.get("crawl", snapshot) == snapshot and keys.get("subset", SUBSET) == SUBSET
 
 
-def _published(index: str, snapshot: str) -> list[str]:
-    """URLs by Common Crawl's list of the index's paths."""
+def web_file(url: str) -> bytes | None:
+    """A small file of a web server; None where it has none. Raises IndexUnreadable."""
     import httpx
     from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
-    url = posixpath.join(index, PATHS.format(snapshot=snapshot))
 
     @retry(
         retry=retry_if_exception_type((httpx.TransportError, IndexUnreadable)),
@@ -86,41 +85,59 @@ def _published(index: str, snapshot: str) -> list[str]:
         answer = get()
     except httpx.TransportError as error:
         raise IndexUnreadable(f"{url} cannot be reached: {error}") from error
-    if answer.status_code != 200:
-        raise IndexMissing(f"{url} answers {answer.status_code}: there is no published index of {snapshot}")
+    return answer.content if answer.status_code == 200 else None
+
+
+def _published(index: str, snapshot: str) -> list[str]:
+    """URLs by Common Crawl's list of the index's paths."""
+    url = posixpath.join(index, PATHS.format(snapshot=snapshot))
+    content = web_file(url)
+    if content is None:
+        raise IndexMissing(f"there is no {url}: no index of {snapshot} is published there")
     try:
-        lines = gzip.decompress(answer.content).decode("ascii").split()
+        lines = gzip.decompress(content).decode("ascii").split()
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise IndexUnreadable(f"{url} is no gzip file of paths: {error}") from error
     return [posixpath.join(index, path) for path in lines if path.endswith(".parquet") and _may_hold(path, snapshot)]
 
 
 def matching_rows(
-    files: list[str], selection: Selection, storage_options: dict[str, str] | None = None
+    files: list[str],
+    selection: Selection,
+    storage_options: dict[str, str] | None = None,
+    *,
+    start_row: int = 0,
+    expected: int | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """The selected rows, columns of `columns.py`, in the files' order; each frame holds a file's, or where there is a
-    limit those of a window of it, so that whoever has enough reads no further.
+    """The selected rows in the files' order: the columns of `columns.py`, the file's number and the row's in it.
 
-    Raises ColumnMissing, ColumnType, IndexUnreadable.
+    Each frame holds rows of one file: all, or where few are `expected` (default: the limit) those of a window of it, so
+    that whoever has enough reads no further. A file without a selected row gives an empty frame. start_row: of the
+    first file. Raises ColumnMissing, ColumnType, IndexUnreadable.
     """
-    for path in files:
+    for number, path in enumerate(files):
         options = storage_options if path.startswith("s3://") else None
         try:
-            frame = pl.scan_parquet(path, hive_partitioning=False, storage_options=options)
-            for start, rows in _windows(frame, selection):
-                yield _select(frame.slice(start, rows), path, selection).collect()
+            frame = pl.scan_parquet(path, hive_partitioning=False, storage_options=options, row_index_name=ROW)
+            first = 0 if number else start_row
+            for start, rows in _windows(frame, selection, expected or selection.limit, first):
+                part = frame.filter(pl.col(ROW) >= start) if rows is None else frame.slice(start, rows)
+                yield _select(part, path, selection).collect().with_columns(pl.lit(number, pl.Int64).alias(FILE))
         except (pl.exceptions.ComputeError, FileNotFoundError, OSError) as error:
             raise IndexUnreadable(f"{path}: {' '.join(str(error).split())[:300]}") from error
 
 
-def _windows(frame: pl.LazyFrame, selection: Selection) -> Iterator[tuple[int, int | None]]:
-    """(first row, rows) to look through one after the other, growing twofold. Without a limit all at once; also where
-    hosts or digests are named, for then statistics skip the row groups, which they do not inside a window."""
-    if selection.limit is None or selection.hosts or selection.domains or selection.digests:
-        yield 0, None
+def _windows(
+    frame: pl.LazyFrame, selection: Selection, expected: int | None, first: int
+) -> Iterator[tuple[int, int | None]]:
+    """(first row, rows) to look through one after the other, growing twofold. Where nobody says how many are expected,
+    all at once; also where hosts or digests are named, for then statistics skip the row groups, which they do not
+    inside a window."""
+    if expected is None or selection.hosts or selection.domains or selection.digests:
+        yield first, None
         return
     total = int(frame.select(pl.len()).collect().item())
-    start, rows = 0, max(FIRST_WINDOW_ROWS, 2 * selection.limit)
+    start, rows = first, max(FIRST_WINDOW_ROWS, 2 * expected)
     while start < total:
         yield start, rows
         start, rows = start + rows, 2 * rows
@@ -134,4 +151,4 @@ def _select(frame: pl.LazyFrame, path: str, selection: Selection) -> pl.LazyFram
         raise ColumnMissing(f"{path}: neither a column crawl nor a folder crawl= says which snapshot it is of")
     if "subset" in names:
         frame = frame.filter(pl.col("subset") == SUBSET)
-    return read_columns(frame, selection.needs()).filter(selection.wanted())
+    return read_columns(frame, selection.needs(), ROW).filter(selection.wanted())

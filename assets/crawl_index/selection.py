@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -84,3 +86,17 @@ class Selection:
         if not self.truncated:
             parts.append(pl.col("content_truncated").is_null())
         return pl.all_horizontal(parts) if parts else pl.lit(True)
+
+
+def named(values: Sequence[str] | None, base: Path | None = None) -> tuple[str, ...]:
+    """Distinct values, sorted; of @FILE (relative to `base`) those that stand in it. Raises BadSelection."""
+    found: set[str] = set()
+    for value in values or []:
+        if not value.startswith("@"):
+            found.add(value)
+            continue
+        try:
+            found.update(Path(base or "", value[1:]).read_text("utf-8").split())
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadSelection(f"{value[1:]} cannot be read: {error}") from error
+    return tuple(sorted(found))

@@ -31,8 +31,9 @@ from assets.steps.members import members
 
 KINDS = ("warc", "wet")
 NEWS = re.compile(r"CC-NEWS-(\d{4})-(\d\d)(?:-(\d\d))?")
+DAY_OF_NEWS = re.compile(r"/CC-NEWS-(\d{4})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\d*-[^/]*$")
 FILES = {
-    "warc_path": pl.String,  # below the folder of the fetch
+    "warc_path": pl.String,  # below the folder of the fetch; null: the source does not have the file
     "source": pl.String,
     "source_filename": pl.String,
     "bytes": pl.Int64,
@@ -46,7 +47,7 @@ class Fetched:
     """What a run made: rows of FILES, names that the source does not have, requests and bytes."""
 
     files: list[tuple] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  # noted too, and not asked for again
     requests: int = 0
     bytes: int = 0
 
@@ -56,6 +57,63 @@ def paths_list(snapshot: str, kind: str) -> str:
     if news := NEWS.fullmatch(snapshot):
         return f"crawl-data/CC-NEWS/{news[1]}/{news[2]}/{kind}.paths.gz"
     return f"crawl-data/{snapshot}/{kind}.paths.gz"
+
+
+def listed_files(
+    root: str,
+    snapshot: str,
+    kind: str = "warc",
+    *,
+    storage_options: dict[str, str] | None = None,
+    limits: Limits | None = None,
+) -> list[str]:
+    """The files of a snapshot (of the news crawl: a month or a day) by the published list, in its order.
+
+    Raises IndexMissing, IndexUnreadable, SourceRefused.
+    """
+    limits = limits or Limits()
+
+    async def ask() -> list[str]:
+        async with open_source(root, storage_options, limits.timeout_s, 1) as source:
+            return await _listed(_Files(source, limits), root, snapshot, kind)
+
+    return asyncio.run(ask())
+
+
+def sized_files(
+    root: str,
+    snapshot: str,
+    kind: str = "warc",
+    *,
+    there: set[str],
+    most: int,
+    storage_options: dict[str, str] | None = None,
+    limits: Limits | None = None,
+) -> list[tuple[str, int]]:
+    """(name, bytes) of the next `most` files of a snapshot that are not `there` (names without folder).
+
+    A file that the source does not have has 0 bytes. Raises as `listed_files`, and FetchIncomplete.
+    """
+    limits = limits or Limits()
+
+    async def ask() -> list[tuple[str, int]]:
+        async with open_source(root, storage_options, limits.timeout_s, 1) as source:
+            mover = _Files(source, limits)
+            listed = await _listed(mover, root, snapshot, kind)
+            fresh = [name for name in listed if Path(name).name not in there][:most]
+            return [(name, await mover.size(name)) for name in fresh]
+
+    return asyncio.run(ask())
+
+
+async def _listed(mover: _Files, root: str, snapshot: str, kind: str) -> list[str]:
+    listed = await mover.listed(paths_list(snapshot, kind))
+    news = NEWS.fullmatch(snapshot)
+    if news and news[3]:
+        listed = [name for name in listed if f"/CC-NEWS-{''.join(news.groups())}" in name]
+    if not listed:
+        raise IndexMissing(f"{root} lists no {kind} file of {snapshot}")
+    return listed
 
 
 def fetch_files(
@@ -85,13 +143,9 @@ def fetch_files(
 async def _fetch_files(root, snapshot, out, kind, most, storage_options, limits: Limits, progress):
     async with open_source(root, storage_options, limits.timeout_s, limits.concurrency) as source:
         mover = _Files(source, limits)
-        listed = await mover.listed(paths_list(snapshot, kind))
-        news = NEWS.fullmatch(snapshot)
-        if news and news[3]:
-            listed = [name for name in listed if f"/CC-NEWS-{''.join(news.groups())}" in name]
-        if not listed:
-            raise IndexMissing(f"{root} lists no {kind} file of {snapshot}")
-        fresh = [name for name in listed if out is None or not (out / snapshot / Path(name).name).is_file()][:most]
+        listed = await _listed(mover, root, snapshot, kind)
+        there = settled_files(out, snapshot) if out else set()
+        fresh = [name for name in listed if Path(name).name not in there][:most]
         sized = [(name, await mover.size(name)) for name in fresh]
         if out is not None:
             state = out / ".fetch" / f"{snapshot}.{kind}"
@@ -102,7 +156,8 @@ async def _fetch_files(root, snapshot, out, kind, most, storage_options, limits:
                     raise
                 raise StateUnwritable(f"{out}: {error.strerror}") from error
             finally:
-                _note(out, snapshot, mover.made.files)
+                gone = [(None, root, name, None, None, None) for name in mover.made.missing]
+                _note(out, snapshot, [*mover.made.files, *gone])
             if mover.failures:
                 raise FetchIncomplete(
                     f"{len(mover.failures)} files did not come whole ({mover.failures[0]}); run again"
@@ -110,13 +165,26 @@ async def _fetch_files(root, snapshot, out, kind, most, storage_options, limits:
     return sized, mover.made
 
 
+def files_note(out: Path, snapshot: str) -> Path:
+    """The list of where a snapshot's files came from: columns FILES."""
+    return out / "fetches" / f"{snapshot}.files.parquet"
+
+
+def settled_files(out: Path, snapshot: str) -> set[str]:
+    """Names without folder of the files that are in a crawl root, or that the source was found not to have."""
+    there = {path.name for path in (out / snapshot).glob("*")}
+    note = files_note(out, snapshot)
+    noted = pl.read_parquet(note, columns=["source_filename"])["source_filename"] if note.is_file() else []
+    return there | {Path(name).name for name in noted}
+
+
 def _note(out: Path, snapshot: str, files: list[tuple]) -> None:
-    """Adds files to the snapshot's list of where its files came from."""
-    path = out / "fetches" / f"{snapshot}.files.parquet"
+    """Adds files to the snapshot's list."""
+    path = files_note(out, snapshot)
     known = [pl.read_parquet(path)] if path.is_file() else []
     rows = pl.concat([*known, pl.DataFrame(files, schema=FILES, orient="row")])
     if rows.height:
-        write_table(rows.unique("warc_path", keep="last").sort("warc_path").to_arrow(), path)
+        write_table(rows.unique("source_filename", keep="last").sort("source_filename").to_arrow(), path)
 
 
 class _Files:
