@@ -13,7 +13,8 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["Commit", "CommitConflict", "Lake", "PartFile", "PartMissing", "Read", "SchemaConflict", "TableMissing"]
 
 COMMIT_ATTEMPTS = 5
+NOTE = "stemma"  # where a commit's entry in the table's log says what was read and, of decisions, by which policy
+Parts = Sequence[PartFile]
+Named = dict[str, str]
+KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}  # else Delta forgets after 30 days which versions there were
 
 
 class TableMissing(LookupError):
@@ -78,6 +83,7 @@ class Lake:
         self.local = Path(local or (self.root if self.is_local else "var")).absolute()
         self.artifacts = ArtifactStore(self.local / "artifacts")
         self.reads: list[Read] = []
+        self._seen: dict[tuple[str, str | None], str] = {}  # newest version read, by table and snapshot
 
     # ---- tables ----
 
@@ -98,9 +104,9 @@ class Lake:
         self._record(table, delta, snapshot)
         return [f"{self.staging(table)}/{part.path}" for part in self._parts(table, delta, snapshot)]
 
-    def parts(self, table: str, *, snapshot: str | None = None) -> list[PartFile]:
-        """The part files of the table (or one snapshot), sorted by path. Raises TableMissing."""
-        delta = self._open(table, snapshot)
+    def parts(self, table: str, *, snapshot: str | None = None, version: int | None = None) -> list[PartFile]:
+        """The part files of the table (or one snapshot), sorted by path, now or at a version. Raises TableMissing."""
+        delta = self._open(table, snapshot, version)
         self._record(table, delta, snapshot)
         return self._parts(table, delta, snapshot)
 
@@ -124,11 +130,13 @@ class Lake:
         schema: pa.Schema | None = None,
         partition_by: Sequence[str] | None = None,
         replace: dict[str, str] | None = None,
+        note: dict[str, str] | None = None,
     ) -> Commit:
         """Makes the part files visible in one transaction; with `replace`, in place of what that partition held.
 
         `replace={"snapshot": "…"}` replaces one partition, `{}` the whole table, None appends. Schema and partitioning
         are those of assets.schemas unless given. The result describes the replaced partition (or the whole table).
+        The table's log keeps the `note` (assets.history), and which versions of the same snapshot were read before.
         Committing what is there already changes nothing.
         Raises PartMissing, SchemaConflict, CommitConflict; nothing is visible then.
         """
@@ -143,7 +151,8 @@ class Lake:
             current = self._parts(table, delta, None)
             ours = [p for p in current if replace is not None and _within(p, replace)]
             try:
-                self._transact(delta, add=_without(parts, current), remove=_without(ours, parts), replaced=replace)
+                add, remove = _without(parts, current), _without(ours, parts)
+                self._transact(delta, add=add, remove=remove, replaced=replace, note=note)
             except CommitFailedError:
                 delta = self._delta(table)  # another writer was first: look again at what is there now
                 continue
@@ -159,6 +168,7 @@ class Lake:
         schema: pa.Schema | None = None,
         partition_by: Sequence[str] | None = None,
         replace: dict[str, str] | None = None,
+        note: dict[str, str] | None = None,
     ) -> Commit:
         """Writes and commits a small table, its rows in the given order. Arguments and errors as `commit`."""
         chosen = schema or schemas.table(table).schema
@@ -170,7 +180,7 @@ class Lake:
                 writer.write(rows.to_arrow())
             if writer.part:
                 parts.append(writer.part)
-        return self.commit(table, parts, schema=chosen, partition_by=columns, replace=replace)
+        return self.commit(table, parts, schema=chosen, partition_by=columns, replace=replace, note=note)
 
     def delete(self, table: str, predicate: pl.Expr, within: Sequence[dict[str, str]] | None = None) -> int:
         """Deletes the rows for which `predicate` holds and removes their bytes; returns how many rows went.
@@ -268,7 +278,8 @@ class Lake:
         uri = self.staging(table)
         if self.is_local:
             Path(uri).mkdir(parents=True, exist_ok=True)
-        DeltaTable.create(uri, chosen, "ignore", columns, name=table, storage_options=self.storage_options)
+        options: dict[str, Any] = {"configuration": KEEP_LOG, "storage_options": self.storage_options}
+        DeltaTable.create(uri, chosen, "ignore", columns, name=table, **options)
         delta = self._delta(table)
         known = {f.name: f.type for f in pa.schema(delta.schema().to_arrow())}
         wanted = {f.name: f.type for f in chosen}
@@ -284,7 +295,7 @@ class Lake:
         return delta
 
     def _transact(
-        self, delta: DeltaTable, *, add: Sequence[PartFile], remove: Sequence[PartFile], replaced: dict[str, str] | None
+        self, delta: DeltaTable, *, add: Parts, remove: Parts, replaced: Named | None, note: Named | None = None
     ) -> None:
         from deltalake import CommitProperties
         from deltalake.transaction import AddAction, RemoveAction, Transaction
@@ -303,7 +314,9 @@ class Lake:
             AddAction(p.path, p.bytes, p.partition, now_ms, True, json.dumps({"numRecords": p.rows})) for p in add
         ]
         removes = [RemoveAction(p.path, True, now_ms, p.bytes, dict(p.partition)) for p in remove]
-        properties = CommitProperties(app_transactions=marks or None)
+        reads = {table: seen for (table, snapshot), seen in self._seen.items() if _same_snapshot(snapshot, replaced)}
+        said = {NOTE: json.dumps({**(note or {}), "reads": reads}, sort_keys=True)}
+        properties = CommitProperties(app_transactions=marks or None, custom_metadata=said)
         columns = delta.metadata().partition_columns
         delta.create_write_transaction(
             [*actions, *removes], "append", delta.schema(), columns, commit_properties=properties
@@ -316,7 +329,7 @@ class Lake:
         return sorted(
             (
                 PartFile(
-                    path=row["path"],
+                    path=unquote(row["path"]),
                     sha256=Path(row["path"]).stem,
                     rows=int(row["num_records"]),
                     bytes=int(row["size_bytes"]),
@@ -351,11 +364,17 @@ class Lake:
                 raise PartMissing(f"{path}: absent, or not the bytes that were committed")
 
     def _record(self, table: str, delta: DeltaTable, snapshot: str | None) -> None:
-        self.reads.append(Read(table, data_version(self._parts(table, delta, snapshot))))
+        version = data_version(self._parts(table, delta, snapshot))
+        self.reads.append(Read(table, version))
+        self._seen[table, snapshot] = version
 
 
 def _app_id(replaced: dict[str, str]) -> str:
     return f"partition:{partition_folder(replaced)}"
+
+
+def _same_snapshot(snapshot: str | None, replaced: dict[str, str] | None) -> bool:
+    return snapshot is not None and snapshot == (replaced or {}).get("snapshot")
 
 
 def _within(part: PartFile, partition: dict[str, str]) -> bool:

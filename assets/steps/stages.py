@@ -115,7 +115,8 @@ def annotation_statistics(lake: Lake, snapshot: str) -> Commit:
 def decisions(lake: Lake, snapshot: str, policy: Policy) -> Commit:
     """Decides about every annotated document under the policy. Raises PolicyError, TableMissing, CommitConflict."""
     decided = decide.decisions(decide.annotated(lake, snapshot), policy)
-    return lake.write("decisions", decided, replace={"snapshot": snapshot})
+    note = {"policy": policy.id, "rules": policy.digest}
+    return lake.write("decisions", decided, replace={"snapshot": snapshot}, note=note)
 
 
 def signatures(
