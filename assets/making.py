@@ -19,6 +19,7 @@ import pyarrow as pa
 from assets import conventions
 from assets.configs import config_of, digest
 from assets.lake import Commit, Lake
+from assets.occupied import working
 from assets.resources import LakeResource, Progress, RecipeResource
 from assets.steps.ledger import Ledger
 
@@ -187,21 +188,22 @@ def making(
 
     files: the crawl's listing, where it is the configuration (crawl_manifest).
     """
-    inputs = inputs_of(context)
-    refuse_unsound(context.instance, inputs)
-    refuse_taken_down(lake.path, inputs)
-    name = recipe.chosen(lake.path)
-    config = config_of(
-        context.asset_key.to_user_string(),
-        recipe=name,
-        policy=recipe.chosen_policy,
-        files=files,
-        evaluation_sets=recipe.evaluation_sets,
-    )
-    made = Making(context, lake, lake.open(), progress, inputs, name, config)
-    progress.begin(made.asset, made.partition or None)
-    yield made
-    progress.end(made.asset, time.monotonic() - made.started)
+    with working(lake.path):
+        inputs = inputs_of(context)
+        refuse_unsound(context.instance, inputs)
+        refuse_taken_down(lake.path, inputs)
+        name = recipe.chosen(lake.path)
+        config = config_of(
+            context.asset_key.to_user_string(),
+            recipe=name,
+            policy=recipe.chosen_policy,
+            files=files,
+            evaluation_sets=recipe.evaluation_sets,
+        )
+        made = Making(context, lake, lake.open(), progress, inputs, name, config)
+        progress.begin(made.asset, made.partition or None)
+        yield made
+        progress.end(made.asset, time.monotonic() - made.started)
 
 
 def cpu_seconds() -> float:

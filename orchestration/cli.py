@@ -120,9 +120,10 @@ def status(
 
     from orchestration import display
     from orchestration.definitions import defs
-    from orchestration.demo import look, send_spooled
+    from orchestration.demo import send_spooled
     from orchestration.home import locate, require
     from orchestration.lineage import to_json
+    from orchestration.settings import look
 
     place = require(locate(home))
     with dg.DagsterInstance.get() as instance:

@@ -10,29 +10,14 @@ from typing import Any
 import dagster as dg
 
 from assets import tracking
-from assets.conventions import BLOCKING
 from assets.crawl import snapshots
-from assets.resources import CrawlResource, LakeResource, Progress, RecipeResource
-from assets.steps.ledger import Ledger
+from assets.resources import CrawlResource, Progress, RecipeResource
 from orchestration import graph
 from orchestration.engines.choose import engine
-from orchestration.home import Home, HomeBusy, alone, prepare
-from orchestration.lineage import Node, State, survey
-from orchestration.settings import config_digests
-
-STARTED_BY = {"stemma/started_by": "demo"}
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-
-
-class RunFailed(RuntimeError):
-    """A run ended with an error; the message says which step, why, and under which run id it is to be seen."""
+from orchestration.home import Home, alone, prepare
+from orchestration.lineage import Node, State
+from orchestration.runs import end_killed_runs, execute
+from orchestration.settings import look
 
 
 @dataclass(frozen=True)
@@ -73,12 +58,6 @@ def run_demo(root: Path | None, recipe: str, progress: Progress) -> Outcome:
             return Outcome(home, recipe, made, look(defs, instance))
 
 
-def look(defs: dg.Definitions, instance: dg.DagsterInstance) -> dict[Node, State]:
-    """How every node stands now, with the resources that the environment describes."""
-    digests = config_digests(LakeResource(), CrawlResource(), RecipeResource())
-    return survey(defs, instance, digests, BLOCKING, Ledger(LakeResource().path).outdated())
-
-
 def _refresh(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, partition: str | None) -> list[Node]:
     """One run of what is not current in a partition (None: of the unpartitioned assets). Raises RunFailed."""
     stale = [
@@ -86,56 +65,9 @@ def _refresh(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, parti
         for node, state in look(defs, instance).items()
         if state.status != "current" and node.partition == (partition or "")
     ]
-    if not stale:
-        return []
-    result = defs.resolve_job_def(job).execute_in_process(
-        run_config=QUIET,
-        instance=instance,
-        partition_key=partition,
-        asset_selection=[dg.AssetKey([node.asset]) for node in stale],
-        tags=STARTED_BY,
-        raise_on_error=False,
-    )
-    if not result.success:
-        raise RunFailed(f"{_failure(result)} (run {result.run_id})")
+    if stale:
+        execute(defs, instance, job, [node.asset for node in stale], by="demo", partition=partition)
     return stale
-
-
-def _failure(result: dg.ExecuteInProcessResult) -> str:
-    """What failed first: a check with what it found, or a step with the innermost message of its error."""
-    for event in result.all_events:
-        if event.event_type_value == "ASSET_CHECK_EVALUATION":
-            verdict = event.asset_check_evaluation_data
-            if not verdict.passed:
-                found = {name: value.value for name, value in verdict.metadata.items()}
-                return f"the check {verdict.check_name} on {verdict.asset_key.to_user_string()} failed: {found}"
-        if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
-                return f"{event.step_key} was interrupted: start the demo again to go on from here"
-            return f"{event.step_key}: {error.message.strip() if error else 'no message'}"
-    return "the run failed before its first step"
-
-
-def end_killed_runs(instance: dg.DagsterInstance) -> None:
-    """Runs of an earlier demo that was killed: nobody else can be in them, for this demo holds the home's lock."""
-    for run in instance.get_runs(dg.RunsFilter(tags=STARTED_BY, statuses=UNFINISHED)):
-        instance.report_run_canceled(run, message="The demo that started this run was killed.")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def refuse_while_running(home: Home) -> None:
-    """Raises HomeBusy when a run is at work that no demo started: one from the UI, a schedule or a sensor.
-
-    Runs of a demo are over: whoever asks holds the home's lock.
-    """
-    with dg.DagsterInstance.get() as instance:
-        for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-            if not STARTED_BY.items() <= run.tags.items():
-                said = f"the run {run.run_id} works in {home.root}"
-                raise HomeBusy(f"{said}: wait for it, or cancel it in the UI if it was killed")
 
 
 def send_spooled(instance: dg.DagsterInstance, home: Home, *, strict: bool = False) -> int:

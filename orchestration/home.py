@@ -42,7 +42,7 @@ DEFAULTS = {
 
 
 class HomeBusy(RuntimeError):
-    """Another demo works in this home."""
+    """Another demo or night works in this home."""
 
 
 class HomeUnusable(RuntimeError):
@@ -126,18 +126,22 @@ def _migrate(command: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def alone(home: Home) -> Iterator[None]:
-    """Only one demo works in a home at a time; raises HomeBusy, naming the other. A killed one leaves no lock."""
+def alone(home: Home, what: str = "demo") -> Iterator[None]:
+    """Only one demo, night or takedown works in a home at a time; raises HomeBusy, naming the other.
+
+    A killed one leaves no lock.
+    """
     path = home.root / ".demo.lock"
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            other = os.read(handle, 20).decode() or "unknown"
-            raise HomeBusy(f"another demo (process {other}) works in {home.root}: wait for it, or use --home") from None
+            other, _, number = (os.read(handle, 40).decode() or "command unknown").partition(" ")
+            said = f"another {other} (process {number}) works in {home.root}"
+            raise HomeBusy(f"{said}: wait for it, or use --home") from None
         os.ftruncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
+        os.write(handle, f"{what} {os.getpid()}".encode())
         yield
     finally:
         os.close(handle)

@@ -57,7 +57,7 @@ class State:
     metadata: Mapping[str, Any] | None = None
 
 
-ConfigDigest = Callable[[Node], str]
+ConfigDigest = Callable[[Node], str | None]
 
 
 def order(definitions: dg.Definitions) -> list[dg.AssetSpec]:
@@ -82,7 +82,7 @@ def survey(
 ) -> dict[Node, State]:
     """The state of every node, in topological order.
 
-    config_digest: of the configuration that a node would be made with now.
+    config_digest: of the configuration that a node would be made with now; None where that cannot be said.
     checks: names of the blocking checks of each asset; one that did not pass since the node was made makes it outdated.
     takedowns: by asset, partition and data version, the number of the one whose page that version held.
     """
@@ -161,7 +161,8 @@ def _own_causes(
     code, config = tags.get("dagster/code_version", ""), str(metadata.get("stemma/config_digest", ""))
     if code != (spec.code_version or ""):
         causes.append(Cause(node, "code", code, spec.code_version or ""))
-    if config != (present := config_digest(node)):
+    present = config_digest(node)
+    if present is not None and config != present:
         causes.append(Cause(node, "config", config, present))
     return causes
 

@@ -10,7 +10,7 @@ import typer
 ROOMS = ("orchestration", "assets", "models", "kernels")
 FAILURES = (
     "RunFailed", "ShardFailed", "ProgramFailed", "HomeUnusable", "UnsoundInput", "GateRefused", "FetchIncomplete",
-    "StateUnwritable", "TakenDown", "StillThere", "BudgetPassed",
+    "StateUnwritable", "TakenDown", "StillThere", "BudgetPassed", "RunInterrupted",
 )  # fmt: skip
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]

@@ -1,30 +1,42 @@
-"""The configuration that every asset would be made with now, from the same resources that the assets use."""
+"""How everything stands under the configuration of now: from the same resources that the assets use."""
+
+import dagster as dg
 
 from assets.configs import config_of, digest
+from assets.conventions import BLOCKING
 from assets.crawl import CrawlMissing, listing
 from assets.resources import CrawlResource, LakeResource, RecipeResource
-from orchestration.lineage import ConfigDigest, Node
+from assets.steps.ledger import Ledger
+from orchestration.lineage import ConfigDigest, Node, State, survey
+
+
+def look(defs: dg.Definitions, instance: dg.DagsterInstance) -> dict[Node, State]:
+    """How every node stands now, with the resources that the environment describes."""
+    digests = config_digests(LakeResource(), CrawlResource(), RecipeResource())
+    return survey(defs, instance, digests, BLOCKING, Ledger(LakeResource().path).outdated())
 
 
 def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResource) -> ConfigDigest:
     """A function from a node to the digest of its present configuration; answers are remembered for one survey."""
     name = recipe.chosen(lake.path)
-    known: dict[Node, str] = {}
+    known: dict[Node, str | None] = {}
 
-    def config_digest(node: Node) -> str:
+    def config_digest(node: Node) -> str | None:
         key = node if node.asset == "crawl_manifest" else Node(node.asset)
         if key not in known:
-            files = _files(crawl, node.partition) if node.asset == "crawl_manifest" else None
-            chosen = {"policy": recipe.chosen_policy, "evaluation_sets": recipe.evaluation_sets}
-            known[key] = digest(config_of(node.asset, recipe=name, files=files, **chosen))
+            known[key] = _config_digest(key, name, crawl, recipe)
         return known[key]
 
     return config_digest
 
 
-def _files(crawl: CrawlResource, snapshot: str) -> list[tuple[str, int]]:
-    """The listing of a snapshot; empty when its folder went away, which makes its manifest outdated."""
-    try:
-        return listing(crawl.place, snapshot)
-    except CrawlMissing:
-        return []
+def _config_digest(node: Node, name: str, crawl: CrawlResource, recipe: RecipeResource) -> str | None:
+    """None of a manifest whose folder went away or is out of reach: what was read of it stays what it is."""
+    files = None
+    if node.asset == "crawl_manifest":
+        try:
+            files = listing(crawl.place, node.partition)
+        except CrawlMissing:
+            return None
+    chosen = {"policy": recipe.chosen_policy, "evaluation_sets": recipe.evaluation_sets}
+    return digest(config_of(node.asset, recipe=name, files=files, **chosen))

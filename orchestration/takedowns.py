@@ -98,18 +98,19 @@ def list_takedowns(home: HomeOption = None, as_json: Json = False) -> None:
 def apply_takedowns(home: HomeOption = None, as_json: Json = False) -> None:
     """Remove what the ledger asks for from every table, version and shard; mark the models that had seen it."""
     from assets import policy
+    from assets.occupied import taking_out
     from assets.resources import LakeResource, RecipeResource
     from assets.steps.ledger import Ledger
     from assets.takedowns import apply
-    from orchestration.demo import refuse_while_running
     from orchestration.display import emit, live_progress
     from orchestration.engines.choose import engine
     from orchestration.home import alone, locate, require
+    from orchestration.runs import refuse_while_running
 
     place = require(locate(home))
     rules = policy.load(RecipeResource().chosen_policy)
     steps = 0
-    with alone(place), live_progress(as_json) as progress:
+    with alone(place), taking_out(place.root), live_progress(as_json) as progress:
         refuse_while_running(place)
         progress.begin("takedowns", None)
 
@@ -154,8 +155,8 @@ def reach(
     from assets.resources import LakeResource
     from orchestration import reaching
     from orchestration.definitions import defs
-    from orchestration.demo import look
     from orchestration.home import locate, require
+    from orchestration.settings import look
 
     require(locate(home))
     found = find(LakeResource().open(), wanted)
