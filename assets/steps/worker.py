@@ -3,7 +3,9 @@
 Without arguments it reads paths of jobs from standard input, a line each, and answers each with a line when it is done:
 so an engine spares the two seconds that a process needs to load its tokenizer. Each step is `run(job, beat) -> (parts
 by table, counts)` in a module of its own, imported when first asked for. What a job says goes to `stderr.log` in its
-folder; an error ends the worker with exit code 1, the last line being its type and message.
+folder; an error ends the worker with exit code 1, the last line being its type and message. A job that is finished
+already is answered and not done again. A worker outlives neither its parent (STEMMA_PARENT) nor its run's lease, a file
+that the run touches (STEMMA_LEASE; on another machine there is no parent to see).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from importlib import import_module
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
-from assets.steps.jobs import ERRORS, HEARTBEAT, ShardJob, ShardRecord
+from assets.steps.jobs import ERRORS, HEARTBEAT, ShardJob, ShardRecord, finished
 
 STEPS = {
     "documents": "assets.steps.shard",
@@ -28,6 +30,7 @@ STEPS = {
     "corpus": "assets.steps.corpus",
 }
 PARENT_CHECK_S = 0.5
+LEASE_CHECK_S = 2.0
 ORPHANED = 143
 
 
@@ -45,10 +48,15 @@ class UnknownStep(ValueError):
 
 
 def do(path: Path) -> ShardRecord:
-    """Does the job of a `job.json` and writes its record. Raises UnknownStep, CodeChanged, what the step does."""
+    """Does the job of a `job.json` and writes its record, or finds it written.
+
+    Raises UnknownStep, CodeChanged, what the step does.
+    """
     job = ShardJob.load(path, json.loads(os.environ.get("STEMMA_STORAGE_OPTIONS", "null")))
     if job.step not in STEPS:
         raise UnknownStep(f"unknown step {job.step}: the steps are {', '.join(STEPS)}")
+    if record := finished(job):
+        return record
     heartbeat = path.parent / HEARTBEAT
     parts, counts = import_module(STEPS[job.step]).run(job, heartbeat.touch)
     record = ShardRecord(job.digest, job.step, job.shard, parts, counts, peak_resident_bytes())
@@ -76,11 +84,33 @@ def end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
+def end_with_lease(lease: Path, patience_s: float) -> None:
+    """Ends this process when the lease is gone, or has not changed for so long by this machine's monotonic clock."""
+
+    def watch() -> None:
+        known, since = 0, time.monotonic()
+        while time.monotonic() - since < patience_s:
+            try:
+                changed = lease.stat().st_mtime_ns
+            except FileNotFoundError:
+                break
+            except OSError:
+                changed = known  # the file system is away: that is silence too
+            if changed != known:
+                known, since = changed, time.monotonic()
+            time.sleep(min(LEASE_CHECK_S, patience_s / 4))
+        os._exit(ORPHANED)
+
+    threading.Thread(target=watch, name="lease", daemon=True).start()
+
+
 def main(arguments: list[str]) -> int:
     """Entry point; see the module's first lines."""
     sys.meta_path.insert(0, _LeftOut())
     if parent := os.environ.get("STEMMA_PARENT"):
         end_with_parent(int(parent))
+    if lease := os.environ.get("STEMMA_LEASE"):
+        end_with_lease(Path(lease), float(os.environ["STEMMA_LEASE_S"]))
     for argument in arguments:
         do(Path(argument))
     if not arguments:

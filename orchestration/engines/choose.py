@@ -6,12 +6,13 @@ The choice decides where a shard runs and nothing else: it is in no job, no conf
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 from orchestration.engines.base import Engine, OnProgress, ShardJob, ShardRecord
 
-ENGINES = ("local",)
+ENGINES = ("local", "slurm")
 
 
 class EngineUnknown(ValueError):
@@ -34,6 +35,16 @@ def engine(name: str | None = None, workers: int | None = None) -> Engine:
         from orchestration.engines.local import LocalEngine
 
         return LocalEngine(width)
+    if chosen == "slurm":
+        from orchestration.engines.slurm import SlurmEngine
+        from orchestration.engines.slurm_queue import SlurmSettings
+
+        if shutil.which("sbatch") is None:
+            raise EngineMissing("the engine slurm needs a machine that can submit jobs: sbatch is not here")
+        try:
+            return SlurmEngine(SlurmSettings.from_environment(width))
+        except ValueError as error:
+            raise EngineUnknown(str(error)) from error
     raise EngineUnknown(f"there is no engine {chosen!r}: set STEMMA_ENGINE to one of {', '.join(ENGINES)}")
 
 
