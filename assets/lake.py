@@ -34,9 +34,20 @@ from assets.parts import (
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-__all__ = ["Commit", "CommitConflict", "Lake", "PartFile", "PartMissing", "Read", "SchemaConflict", "TableMissing"]
+__all__ = [
+    "Commit",
+    "CommitConflict",
+    "Lake",
+    "LakeRefused",
+    "PartFile",
+    "PartMissing",
+    "Read",
+    "SchemaConflict",
+    "TableMissing",
+]
 
 COMMIT_ATTEMPTS = 5
+REFUSALS = ("lacked the necessary privileges", "lacked valid authentication credentials")  # of object_store: 403, 401
 NOTE = "stemma"  # where a commit's entry in the table's log says what was read and, of decisions, by which policy
 Parts = Sequence[PartFile]
 Named = dict[str, str]
@@ -53,6 +64,10 @@ class PartMissing(RuntimeError):
 
 class SchemaConflict(TypeError):
     """The rows to commit do not have the column types of the table."""
+
+
+class LakeRefused(PermissionError):
+    """The store that holds the tables does not let us in."""
 
 
 class CommitConflict(RuntimeError):
@@ -260,6 +275,11 @@ class Lake:
             if version is None:
                 raise
             raise TableMissing(f"the table {table} has no version {version} ({error})") from error
+        except OSError as error:
+            if not any(said in str(error) for said in REFUSALS):
+                raise
+            keys = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
+            raise LakeRefused(f"{self.root} does not let us in: look at {keys}") from error
 
     def _open(self, table: str, snapshot: str | None, version: int | None = None) -> DeltaTable:
         delta = self._delta(table, version)

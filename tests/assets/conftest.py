@@ -1,4 +1,4 @@
-"""Fixtures of the graph's rooms: an S3 server of our own, an engine that starts no process."""
+"""Fixtures of the graph's rooms: S3 servers of our own, an engine that starts no process."""
 
 from importlib import import_module
 
@@ -52,3 +52,22 @@ def s3():
     s3fs.S3FileSystem(key="test", secret="test", endpoint_url=endpoint).mkdir("stemma-test")
     yield options
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory):
+    """The same of Ceph's gateway, which is stricter; skipped, with the reason, where its programs are absent."""
+    import s3fs
+
+    gateway = import_module("tests.assets.gateway")
+    if absent := gateway.missing():
+        pytest.skip(f"Ceph's gateway cannot run, {', '.join(absent)} absent: apt-get install {gateway.PACKAGES}")
+    with gateway.gateway(tmp_path_factory.mktemp("ceph")) as endpoint:
+        s3fs.S3FileSystem(key=gateway.KEY, secret=gateway.SECRET, endpoint_url=endpoint).mkdir("stemma-test")
+        yield {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": gateway.KEY,
+            "AWS_SECRET_ACCESS_KEY": gateway.SECRET,
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }

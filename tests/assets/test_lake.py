@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from assets import parts, schemas
 from assets.artifacts import MANIFEST, ArtifactMissing, CorruptArtifact
-from assets.lake import Lake, PartMissing, SchemaConflict, TableMissing
+from assets.lake import Lake, LakeRefused, PartMissing, SchemaConflict, TableMissing
 from assets.parts import PartWriter, data_version, file_sha256
 
 SCHEMA = pa.schema(
@@ -49,11 +49,12 @@ def ids(frame: pl.LazyFrame) -> set[str]:
     return set(frame.select("doc_id").collect()["doc_id"])
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "s3", "ceph"])
 def lake(request, tmp_path) -> Lake:
     if request.param == "local":
         return Lake(tmp_path / "home")
-    return Lake(f"s3://stemma-test/{tmp_path.name}", request.getfixturevalue("s3"), local=tmp_path / "home")
+    options = request.getfixturevalue(request.param)
+    return Lake(f"s3://stemma-test/{tmp_path.name}", options, local=tmp_path / "home")
 
 
 def test_worker_written_parts_become_visible_in_one_commit(lake):
@@ -304,3 +305,16 @@ def test_every_schema_survives_delta(tmp_path):
     for table in schemas.TABLES.values():
         lake.commit(table.name, [], replace={"snapshot": "A"})
         assert lake.scan(table.name, snapshot="A").collect().columns == table.schema.names
+
+
+@pytest.mark.parametrize("wrong", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
+def test_a_store_that_does_not_let_us_in_is_not_an_empty_lake(wrong, ceph, tmp_path):
+    ours = Lake(f"s3://stemma-test/{tmp_path.name}", ceph, local=tmp_path / "home")
+    ours.commit("t", [part(ours, "t", "A", "s", ["a"])], schema=SCHEMA, partition_by=BY, replace={"snapshot": "A"})
+    stranger = Lake(ours.root, ceph | {wrong: "another"}, local=tmp_path / "home")
+    for attempt in (lambda: stranger.scan("t"), lambda: stranger.exists("t"), lambda: stranger.files("t")):
+        with pytest.raises(LakeRefused, match="AWS_SECRET_ACCESS_KEY"):
+            attempt()
+    with pytest.raises(PermissionError):
+        part(stranger, "t", "A", "s", ["b"])
+    assert ids(ours.scan("t")) == {"a"}
