@@ -32,15 +32,17 @@ def annotations(
     annotations, description="Every page has exactly one row, and every language tag is one the model knows."
 )
 def languages_are_known(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    from assets.steps.identity import same_documents
     from kernels.text.language import lid176_codes, tags
 
     opened, snapshot = lake.open(), context.partition_key
-    found = opened.scan("annotations", snapshot=snapshot).select("doc_id", "language", "lid176_language").collect()
-    pages = set(opened.scan("documents", snapshot=snapshot).select("doc_id").collect()["doc_id"])
+    rows, pages = opened.scan("annotations", snapshot=snapshot), opened.scan("documents", snapshot=snapshot)
     known = {"language": tags(), "lid176_language": lid176_codes()}
-    unknown = sorted({str(name) for column, names in known.items() for name in set(found[column]) - names})
-    matched = found["doc_id"].n_unique() == found.height and set(found["doc_id"]) == pages
-    return dg.AssetCheckResult(passed=matched and not unknown, metadata={"unknown": unknown, "rows": found.height})
+    found = {column: set(rows.select(pl.col(column).unique()).collect()[column]) for column in known}
+    unknown = sorted({str(name) for column, names in known.items() for name in found[column] - names})
+    height = int(rows.select(pl.len()).collect().item())
+    matched = same_documents(rows, pages)
+    return dg.AssetCheckResult(passed=matched and not unknown, metadata={"unknown": unknown, "rows": height})
 
 
 @dg.asset(
@@ -71,10 +73,17 @@ def decisions(
     decisions, description="in == kept + sum over reasons: every annotated page has one verdict, every drop a reason."
 )
 def decisions_account_for_every_page(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    from assets.steps.identity import same_documents
+
     opened, snapshot = lake.open(), context.partition_key
-    pages = set(opened.scan("annotations", snapshot=snapshot).select("doc_id").collect()["doc_id"])
-    rows = opened.scan("decisions", snapshot=snapshot).select("doc_id", "verdict", "reason").collect()
-    kept = rows.filter((pl.col("verdict") == "kept") & pl.col("reason").is_null()).height
-    dropped = rows.filter((pl.col("verdict") == "dropped") & pl.col("reason").is_not_null()).height
-    passed = len(pages) == kept + dropped == rows.height and set(rows["doc_id"]) == pages
-    return dg.AssetCheckResult(passed=passed, metadata={"pages": len(pages), "kept": kept, "dropped": dropped})
+    rows, pages = opened.scan("decisions", snapshot=snapshot), opened.scan("annotations", snapshot=snapshot)
+    is_kept, is_dropped, reasoned = pl.col("verdict") == "kept", pl.col("verdict") == "dropped", pl.col("reason")
+    kept, dropped, height = (
+        rows.select(
+            (is_kept & reasoned.is_null()).sum(), (is_dropped & reasoned.is_not_null()).sum().alias("d"), pl.len()
+        )
+        .collect()
+        .row(0)
+    )
+    passed = same_documents(rows, pages) and kept + dropped == height
+    return dg.AssetCheckResult(passed=passed, metadata={"pages": height, "kept": kept, "dropped": dropped})

@@ -9,6 +9,7 @@ from assets import cards, curves, schemas
 from assets.conventions import Group, blocking_check, stage
 from assets.making import making
 from assets.partitions import every_snapshot
+from assets.parts import read_batches
 from assets.resources import Engine, LakeResource, Progress, RecipeResource
 
 CARD_READS = ("crawl_manifest", "documents", "annotations", "decisions", "duplicate_clusters", "corpus")
@@ -44,19 +45,26 @@ def corpus(
 
 @blocking_check(corpus, description="The corpus holds exactly the survivors of the clusters, each once.")
 def corpus_holds_the_survivors(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+    from assets.steps.identity import same_documents
+
     opened, snapshot = lake.open(), context.partition_key
-    survivors = opened.scan("duplicate_clusters", snapshot=snapshot).filter("survivor").select("doc_id").collect()
-    ids = opened.scan("corpus", snapshot=snapshot).select("doc_id").collect()["doc_id"]
-    passed = ids.n_unique() == len(ids) and set(ids) == set(survivors["doc_id"])
-    return dg.AssetCheckResult(passed=passed, metadata={"survivors": survivors.height, "rows": len(ids)})
+    survivors = opened.scan("duplicate_clusters", snapshot=snapshot).filter("survivor")
+    rows = opened.scan("corpus", snapshot=snapshot)
+    counts = {
+        name: int(frame.select(pl.len()).collect().item()) for name, frame in (("survivors", survivors), ("rows", rows))
+    }
+    return dg.AssetCheckResult(passed=same_documents(rows, survivors), metadata=counts)
 
 
 @blocking_check(corpus, description="The finder finds no personal data in the corpus.")
 def no_personal_data_is_left(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
     from kernels.text import pii
 
-    rows = lake.open().scan("corpus", snapshot=context.partition_key).select("doc_id", "text").collect()
-    left = [doc_id for doc_id, text in rows.iter_rows() if pii.find(text)]
+    opened = lake.open()
+    parts = opened.parts("corpus", snapshot=context.partition_key)
+    batches = read_batches(opened.staging("corpus"), parts, ["doc_id", "text"], opened.storage_options)
+    rows = (row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    left = [doc_id for doc_id, text in rows if pii.find(text)]
     return dg.AssetCheckResult(passed=not left, metadata={"documents": len(left), "first": left[:10]})
 
 

@@ -29,6 +29,7 @@ from assets.parts import (
     filesystem,
     partition_folder,
     read_part,
+    write_partitions,
 )
 
 if TYPE_CHECKING:
@@ -186,16 +187,20 @@ class Lake:
         note: dict[str, str] | None = None,
     ) -> Commit:
         """Writes and commits a small table, its rows in the given order. Arguments and errors as `commit`."""
+        parts = self.write_parts(table, frame, schema, partition_by)
+        return self.commit(table, parts, schema=schema, partition_by=partition_by, replace=replace, note=note)
+
+    def write_parts(
+        self,
+        table: str,
+        frame: pl.DataFrame,
+        schema: pa.Schema | None = None,
+        partition_by: Sequence[str] | None = None,
+    ) -> list[PartFile]:
+        """Writes rows as part files, one for each partition, to be committed with others."""
         chosen = schema or schemas.table(table).schema
-        columns = list(schemas.table(table).partition_by if partition_by is None else partition_by)
-        groups = frame.partition_by(columns, as_dict=True, maintain_order=True) if columns else {(): frame}
-        parts = []
-        for values, rows in groups.items():
-            with PartWriter(self.staging(table), chosen, dict(zip(columns, values)), self.storage_options) as writer:
-                writer.write(rows.to_arrow())
-            if writer.part:
-                parts.append(writer.part)
-        return self.commit(table, parts, schema=chosen, partition_by=columns, replace=replace, note=note)
+        columns = schemas.table(table).partition_by if partition_by is None else partition_by
+        return write_partitions(self.staging(table), chosen, columns, frame, self.storage_options)
 
     def delete(self, table: str, predicate: pl.Expr, within: Sequence[dict[str, str]] | None = None) -> int:
         """Deletes the rows for which `predicate` holds and removes their bytes; returns how many rows went.
@@ -301,6 +306,9 @@ class Lake:
         options: dict[str, Any] = {"configuration": KEEP_LOG, "storage_options": self.storage_options}
         DeltaTable.create(uri, chosen, "ignore", columns, name=table, **options)
         delta = self._delta(table)
+        if (present := delta.metadata().partition_columns) != columns:
+            cut = f"{table} is partitioned by {present} in the lake and by {columns} now"
+            raise SchemaConflict(f"{cut}, as an earlier version made it: remove the folder {uri}, then make it again")
         known = {f.name: f.type for f in pa.schema(delta.schema().to_arrow())}
         wanted = {f.name: f.type for f in chosen}
         for name in wanted.keys() & known.keys():

@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ROWS_PER_GROUP = 1024  # a row group ends after so many rows,
 BYTES_PER_GROUP = 16 << 20  # or with the row that brings its strings to so many bytes: what a reader holds is bounded
@@ -177,6 +180,23 @@ class PartWriter:
             self.close()
         else:
             self.abort()
+
+
+def write_partitions(
+    root: str,
+    schema: pa.Schema,
+    columns: Sequence[str],
+    frame: pl.DataFrame,
+    storage_options: dict[str, str] | None = None,
+) -> list[PartFile]:
+    """Writes rows as one part file for each value of the partition columns, in the order of the rows."""
+    names, parts = list(columns), []
+    groups = frame.partition_by(names, as_dict=True, maintain_order=True) if names else {(): frame}
+    for values, rows in groups.items():
+        with PartWriter(root, schema, dict(zip(names, values)), storage_options) as writer:
+            writer.write(rows.to_arrow())
+        parts += [writer.part] if writer.part else []
+    return parts
 
 
 def _string_bytes(table: pa.Table) -> np.ndarray:

@@ -207,6 +207,7 @@ def _duplicate_clusters() -> pa.Schema:
         [
             DOC_ID,
             SNAPSHOT,
+            SHARD,
             CLUSTER_ID,
             CLUSTER_SIZE,
             field("survivor", pa.bool_(), "whether this is the document that is kept of its cluster"),
@@ -223,6 +224,7 @@ def _repeated_text() -> pa.Schema:
         [
             DOC_ID,
             SNAPSHOT,
+            SHARD,
             field("lines", pa.int64(), "lines of the extracted text that are not empty", "lines"),
             field("recurring_line_frac", pa.float64(), "share of those lines' characters in recurring lines", "0..1"),
             field("recurring_paragraph_frac", pa.float64(), "the same in recurring paragraphs", "0..1"),
@@ -302,8 +304,8 @@ TABLES: dict[str, Table] = {
         Table("contamination", BY_SHARD, "the asset contamination", _contamination),
         Table("decisions", BY_SHARD, "the asset decisions", _decisions),
         Table("signatures", BY_SHARD, "the asset signatures", _signatures),
-        Table("duplicate_clusters", ("snapshot",), "the asset duplicate_clusters", _duplicate_clusters),
-        Table("repeated_text", ("snapshot",), "the asset repeated_text", _repeated_text),
+        Table("duplicate_clusters", BY_SHARD, "the asset duplicate_clusters", _duplicate_clusters),
+        Table("repeated_text", BY_SHARD, "the asset repeated_text", _repeated_text),
         Table("repeated_lines", ("snapshot",), "the asset repeated_text", _repeated_lines),
         Table("corpus", BY_SHARD, "the asset corpus", _corpus),
     ]

@@ -60,6 +60,7 @@ def find(
     frame = pl.DataFrame(
         {
             "doc_id": ids.gather(rank),
+            "shard": ranked["shard"].gather(rank),
             "cluster_id": ids.gather(stays),
             "cluster_size": cluster_size[stays].astype(np.int64),
             "survivor": stays == rank,

@@ -78,7 +78,7 @@ def run(job: ShardJob, beat: Beat) -> tuple[dict[str, list[PartFile]], dict[str,
 
 
 def cuts(job: ShardJob) -> Cuts:
-    """The spans that repeated_text cuts of the snapshot's documents; none where the job does not read it."""
+    """The spans that repeated_text cuts of the shard's documents; none where the job does not read it."""
     if "repeated_text" not in job.inputs:
         return {}
     columns = ["doc_id", "cut"]

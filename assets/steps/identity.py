@@ -17,6 +17,7 @@ from assets.parts import PartFile, PartWriter, read_part
 from assets.schemas import table
 
 REASON = "duplicate_record_id"
+SEED = 0  # of the hashes of doc_ids, 8 bytes a document: of all pages only those of equal hash are looked at again
 PLACE = ("warc_path", "warc_offset", "warc_inner_offset")
 
 
@@ -31,15 +32,16 @@ class ShardParts:
 
 def settle(lake: Lake, made: ShardParts) -> ShardParts:
     """The same parts where every doc_id is alone; else affected ones written anew, the later documents as rejects."""
-    root = lake.staging("documents")
-    ids = [
-        pl.DataFrame(pl.from_arrow(read_part(root, part, lake.storage_options, ["doc_id", *PLACE]))).with_columns(
-            pl.lit(number).alias("part")
-        )
-        for number, part in enumerate(made.documents)
-    ]
-    if not ids:
+    hashes = [_column(lake, part, ["doc_id"])["doc_id"].hash(SEED) for part in made.documents]
+    if not hashes:
         return made
+    twice = pl.concat(hashes).to_frame("hash").filter(pl.col("hash").is_duplicated())["hash"].unique()
+    if twice.is_empty():
+        return made
+    ids = []
+    for number, part in enumerate(made.documents):
+        rows = _column(lake, part, ["doc_id", *PLACE])
+        ids.append(rows.filter(pl.col("doc_id").hash(SEED).is_in(twice.implode())).with_columns(part=pl.lit(number)))
     every = pl.concat(ids).sort(*PLACE)
     later = every.filter(pl.col("doc_id").cum_count().over("doc_id") > 1)
     if later.is_empty():
@@ -49,7 +51,7 @@ def settle(lake: Lake, made: ShardParts) -> ShardParts:
     moved: dict[str, list[dict]] = defaultdict(list)
     for number in later["part"].unique(maintain_order=True).to_list():
         part = documents[number]
-        rows = read_part(root, part, lake.storage_options)
+        rows = read_part(lake.staging("documents"), part, lake.storage_options)
         gone = set(later.filter(pl.col("part") == number).select(PLACE).iter_rows())
         keep = [place not in gone for place in zip(*(rows[name].to_pylist() for name in PLACE))]
         documents[number] = _write(lake, "documents", part.partition, rows.filter(pa.array(keep)))
@@ -62,6 +64,16 @@ def settle(lake: Lake, made: ShardParts) -> ShardParts:
         rejects.append(_write(lake, "rejects", partition, _table("rejects", rows)))
         counts = _recount(lake, counts, partition, Counter(row["warc_path"] for row in rows))
     return ShardParts([part for part in documents if part.rows], rejects, counts)
+
+
+def same_documents(one: pl.LazyFrame, other: pl.LazyFrame) -> bool:
+    """Whether two tables with a column doc_id hold the same documents, each once."""
+    ids, others = (frame.select(pl.col("doc_id").sort()).collect()["doc_id"] for frame in (one, other))
+    return ids.equals(others) and ids.n_unique() == len(ids)
+
+
+def _column(lake: Lake, part: PartFile, columns: list[str]) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(read_part(lake.staging("documents"), part, lake.storage_options, columns)))
 
 
 def _recount(lake: Lake, counts: list[PartFile], partition: dict[str, str], moved: Counter[str]) -> list[PartFile]:

@@ -61,6 +61,7 @@ def find(survivors: pl.DataFrame, texts: Rows, scratch: Path, dedup: Dedup) -> R
     repeated = whole.repeats() if whole is not None else np.zeros((0, 3), np.int64)
     columns = {
         "doc_id": ranked["doc_id"],
+        "shard": ranked["shard"],
         "lines": counts,
         "recurring_line_frac": shares[lines.LINE],
         "recurring_paragraph_frac": shares[lines.PARAGRAPH],

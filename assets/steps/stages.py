@@ -26,6 +26,7 @@ from assets.steps.jobs import ShardJob, ShardRecord, code_version, parts_of
 from kernels.text.clusters import THRESHOLD
 
 RANGE_BYTES = 8 << 20  # a WARC file is worked on in ranges of about this size,
+ROWS_AT_ONCE = 500_000  # documents that are decided in one query: memory does not grow with the snapshot
 MOST_RANGES = 16  # but no more of them, as each reads the whole file (extraction costs fifty times as much)
 
 OnProgress = Callable[[int, int, str], None]
@@ -114,9 +115,12 @@ def annotation_statistics(lake: Lake, snapshot: str) -> Commit:
 
 def decisions(lake: Lake, snapshot: str, policy: Policy) -> Commit:
     """Decides about every annotated document under the policy. Raises PolicyError, TableMissing, CommitConflict."""
-    decided = decide.decisions(decide.annotated(lake, snapshot), policy)
+    parts: list[PartFile] = []
+    for shards in _groups_of_shards(lake, "annotations", snapshot):
+        some = decide.annotated(lake, snapshot).filter(pl.col("shard").is_in(shards))
+        parts += lake.write_parts("decisions", decide.decisions(some, policy))
     note = {"policy": policy.id, "rules": policy.digest}
-    return lake.write("decisions", decided, replace={"snapshot": snapshot}, note=note)
+    return lake.commit("decisions", parts, replace={"snapshot": snapshot}, note=note)
 
 
 def signatures(
@@ -179,10 +183,8 @@ def corpus(
 
     shards: those to make anew, the others stay as they are (None: all). Raises as `documents`.
     """
-    names = ["duplicate_clusters", "repeated_text"] if cut else ["duplicate_clusters"]
-    whole = {name: lake.parts(name, snapshot=snapshot) for name in names}
-    config = {"line_filter": line_filter}
-    jobs = _jobs(lake, "corpus", snapshot, per_shard=["annotations"], whole=whole, config=config)
+    names = ["annotations", "duplicate_clusters", *(["repeated_text"] if cut else [])]
+    jobs = _jobs(lake, "corpus", snapshot, per_shard=names, config={"line_filter": line_filter})
     stay = [] if shards is None else lake.parts("corpus", snapshot=snapshot)
     if shards is not None:
         jobs = [job for job in jobs if job.partition["shard"] in shards]
@@ -191,28 +193,46 @@ def corpus(
     return lake.commit("corpus", [*stay, *parts_of(records, "corpus")], replace={"snapshot": snapshot})
 
 
+def _groups_of_shards(lake: Lake, table: str, snapshot: str) -> Iterator[list[str]]:
+    """The shards of a snapshot's table, in groups of at most ROWS_AT_ONCE rows, or of one shard that has more."""
+    rows: dict[str, int] = defaultdict(int)
+    for part in lake.parts(table, snapshot=snapshot):
+        rows[part.partition["shard"]] += part.rows
+    group, held = [], 0
+    for shard in sorted(rows):
+        if group and held + rows[shard] > ROWS_AT_ONCE:
+            yield group
+            group, held = [], 0
+        group, held = [*group, shard], held + rows[shard]
+    if group:
+        yield group
+
+
 def _jobs(
     lake: Lake,
     step: str,
     snapshot: str,
     *,
     per_shard: Sequence[str],
-    whole: dict[str, list[PartFile]] | None = None,
     config: dict[str, Any] | None = None,
     places: dict[str, Any] | None = None,
 ) -> list[ShardJob]:
-    """One job for each part file of documents; beside it, each reads its shard's parts of the tables `per_shard` and
-    the part files `whole`. config decides the result, places says where further inputs lie."""
+    """One job for each part file of documents; beside it, each reads its shard's parts of the tables `per_shard`.
+
+    config decides the result, places says where further inputs lie."""
     by_shard: dict[str, dict[str, list[PartFile]]] = defaultdict(lambda: {name: [] for name in per_shard})
     for name in per_shard:
         for part in lake.parts(name, snapshot=snapshot):
             by_shard[part.partition["shard"]][name].append(part)
     jobs = []
     pages = lake.parts("documents", snapshot=snapshot)
+    paths: dict[str, list[str]] = defaultdict(list)
+    for part in pages:
+        paths[part.partition["shard"]].append(part.path)
     for part in pages:
         shard = part.partition["shard"]
-        inputs: dict[str, list[PartFile]] = {"documents": [part], **by_shard[shard], **(whole or {})}
-        of_shard = [page.path for page in pages if page.partition["shard"] == shard]
+        inputs: dict[str, list[PartFile]] = {"documents": [part], **by_shard[shard]}
+        of_shard = paths[shard]
         where: dict[str, Any] = {
             "inputs": {name: lake.staging(name) for name in inputs},
             "outputs": {step: lake.staging(step)},

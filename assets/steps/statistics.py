@@ -1,8 +1,8 @@
 """Statistics of every annotation: how its values spread, for all pages of a snapshot, by language and by host.
 
-One streaming query over the annotations. A histogram has BINS bins: of equal width where the annotation's values have
-two ends, else by doubling from 1 on (below 1; 1 to 2; 2 to 4; …; the last one is open), from 1/1024 on for what is no
-whole number.
+A streaming query over the annotations for every few statistics. A histogram has BINS bins: of equal width where the
+annotation's values have two ends, else by doubling from 1 on (below 1; 1 to 2; 2 to 4; …; the last one is open), from
+1/1024 on for what is no whole number.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ BINS = 20
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SMALLEST = 2.0**-10  # of what is no whole number
 LEAST_PAGES_OF_HOST = 10  # fewer say nothing, and a crawl has millions of such hosts
+AT_ONCE = 6  # statistics: quantiles need every value of each group in memory, 24 bytes a page and statistic
 ALL, LANGUAGE, HOST = "all", "language", "host"
 
 
@@ -39,13 +40,22 @@ def summarise(annotations: pl.LazyFrame, hosts: pl.LazyFrame | None = None) -> p
     annotations: rows of that table. hosts: doc_id and host of its pages, for groups by host.
     """
     known = measured(annotations.collect_schema().names())
+    if hosts is not None:
+        counted = hosts.with_columns(pl.len().over(HOST).alias("__pages"))
+        large = counted.filter(pl.col("__pages") >= LEAST_PAGES_OF_HOST).select("doc_id", HOST)
+        hosts = large.collect(engine="streaming").lazy()
+    names = list(known)
+    some = [{name: known[name] for name in names[at : at + AT_ONCE]} for at in range(0, len(names), AT_ONCE)]
+    return pl.concat([_summary(annotations, hosts, part) for part in some])
+
+
+def _summary(annotations: pl.LazyFrame, hosts: pl.LazyFrame | None, known: dict[str, Column]) -> pl.DataFrame:
+    """The rows of some statistics, in their order. hosts: doc_id and host of pages whose hosts are looked at."""
     names = list(known)
     wide = annotations.select("doc_id", pl.col(LANGUAGE).fill_null("und"), *[pl.col(n).cast(pl.Float64) for n in names])
     keys = {ALL: pl.lit(ALL), LANGUAGE: pl.col(LANGUAGE)}
     if hosts is not None:
-        counted = hosts.with_columns(pl.len().over(HOST).alias("__pages"))
-        large = counted.filter(pl.col("__pages") >= LEAST_PAGES_OF_HOST).select("doc_id", HOST)
-        wide, keys = wide.join(large, on="doc_id", how="left"), keys | {HOST: pl.col(HOST)}
+        wide, keys = wide.join(hosts, on="doc_id", how="left"), keys | {HOST: pl.col(HOST)}
     long = pl.concat(
         [
             wide.select(pl.lit(kind).alias("grouped_by"), key.alias("group"), *names).filter(
