@@ -187,20 +187,15 @@ class Lake:
         note: dict[str, str] | None = None,
     ) -> Commit:
         """Writes and commits a small table, its rows in the given order. Arguments and errors as `commit`."""
-        parts = self.write_parts(table, frame, schema, partition_by)
-        return self.commit(table, parts, schema=schema, partition_by=partition_by, replace=replace, note=note)
-
-    def write_parts(
-        self,
-        table: str,
-        frame: pl.DataFrame,
-        schema: pa.Schema | None = None,
-        partition_by: Sequence[str] | None = None,
-    ) -> list[PartFile]:
-        """Writes rows as part files, one for each partition, to be committed with others."""
         chosen = schema or schemas.table(table).schema
-        columns = schemas.table(table).partition_by if partition_by is None else partition_by
-        return write_partitions(self.staging(table), chosen, columns, frame, self.storage_options)
+        columns = list(schemas.table(table).partition_by if partition_by is None else partition_by)
+        parts = write_partitions(self.staging(table), chosen, columns, frame, self.storage_options)
+        return self.commit(table, parts, schema=chosen, partition_by=columns, replace=replace, note=note)
+
+    def write_parts(self, table: str, frame: pl.DataFrame) -> list[PartFile]:
+        """Writes rows of a described table as part files, one for each partition, to be committed with others."""
+        spec = schemas.table(table)
+        return write_partitions(self.staging(table), spec.schema, spec.partition_by, frame, self.storage_options)
 
     def delete(self, table: str, predicate: pl.Expr, within: Sequence[dict[str, str]] | None = None) -> int:
         """Deletes the rows for which `predicate` holds and removes their bytes; returns how many rows went.
