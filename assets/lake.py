@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from assets import schemas
 from assets.artifacts import ArtifactStore, Commit
+from assets.delta import LakeRefused, TableMissing, opened
 from assets.parts import (
     PartFile,
     PartWriter,
@@ -48,15 +49,10 @@ __all__ = [
 ]
 
 COMMIT_ATTEMPTS = 5
-REFUSALS = ("lacked the necessary privileges", "lacked valid authentication credentials")  # of object_store: 403, 401
 NOTE = "stemma"  # where a commit's entry in the table's log says what was read and, of decisions, by which policy
 Parts = Sequence[PartFile]
 Named = dict[str, str]
 KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}  # else Delta forgets after 30 days which versions there were
-
-
-class TableMissing(LookupError):
-    """The table, or the asked-for snapshot of it, was never committed."""
 
 
 class PartMissing(RuntimeError):
@@ -65,10 +61,6 @@ class PartMissing(RuntimeError):
 
 class SchemaConflict(TypeError):
     """The rows to commit do not have the column types of the table."""
-
-
-class LakeRefused(PermissionError):
-    """The store that holds the tables does not let us in."""
 
 
 class CommitConflict(RuntimeError):
@@ -263,23 +255,7 @@ class Lake:
     # ---- Delta ----
 
     def _delta(self, table: str, version: int | None = None) -> DeltaTable:
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError, TableNotFoundError
-
-        try:
-            return DeltaTable(self.staging(table), version=version, storage_options=self.storage_options)
-        except TableNotFoundError as error:
-            made_by = schemas.TABLES[table].made_by if table in schemas.TABLES else f"the asset {table}"
-            raise TableMissing(f"the table {table} is not in {self.root} yet: {made_by} makes it") from error
-        except DeltaError as error:
-            if version is None:
-                raise
-            raise TableMissing(f"the table {table} has no version {version} ({error})") from error
-        except OSError as error:
-            if not any(said in str(error) for said in REFUSALS):
-                raise
-            keys = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
-            raise LakeRefused(f"{self.root} does not let us in: look at {keys}") from error
+        return opened(self.root, table, version, self.storage_options)
 
     def _open(self, table: str, snapshot: str | None, version: int | None = None) -> DeltaTable:
         delta = self._delta(table, version)

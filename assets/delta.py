@@ -1,0 +1,41 @@
+"""Opens a table's Delta log, and tells a table that is not there from a store that does not let us in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from assets import schemas
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+REFUSALS = ("lacked the necessary privileges", "lacked valid authentication credentials")  # of object_store: 403, 401
+
+
+class TableMissing(LookupError):
+    """The table, or the asked-for snapshot of it, was never committed."""
+
+
+class LakeRefused(PermissionError):
+    """The store that holds the tables does not let us in."""
+
+
+def opened(root: str, table: str, version: int | None, storage_options: dict[str, str] | None) -> DeltaTable:
+    """The table below the root of a lake, as it is or was at a version. Raises TableMissing, LakeRefused."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    try:
+        return DeltaTable(f"{root}/lake/{table}", version=version, storage_options=storage_options)
+    except TableNotFoundError as error:
+        made_by = schemas.TABLES[table].made_by if table in schemas.TABLES else f"the asset {table}"
+        raise TableMissing(f"the table {table} is not in {root} yet: {made_by} makes it") from error
+    except DeltaError as error:
+        if version is None:
+            raise
+        raise TableMissing(f"the table {table} has no version {version} ({error})") from error
+    except OSError as error:
+        if not any(said in str(error) for said in REFUSALS):
+            raise
+        keys = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
+        raise LakeRefused(f"{root} does not let us in: look at {keys}") from error
