@@ -1,12 +1,12 @@
-"""Takes documents out of token shards: the present shards are written again without their spans, older ones go.
+"""Takes documents out of artifacts: those in use are written again without them, older versions go.
 
-What is left is what `python -m models tokenize` would write for the corpus without these documents and with the same
-tokenizer: spans in the same order, counts less theirs.
+Of token shards is left what `python -m models tokenize` would write for the corpus without these documents and with
+the same tokenizer: spans in the same order, counts less theirs. Of made data, every row into which none of their text
+went; what the manifest counts is as it was made, and `taken_out` says how many rows are gone since.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
@@ -15,9 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
+from assets.descent import MADE_DATA, is_current, manifest_of, naming, origins, versions
 from assets.lake import Lake
-from assets.reach import is_current, versions
 from kernels.tokens.shards import SplitReader, SplitWriter, write_manifest
 
 REMOVED = ".removed-"  # how the name of a directory that is being removed begins
@@ -48,6 +49,63 @@ def excise(lake: Lake, ids: set[str]) -> list[dict[str, Any]]:
     return rewritten
 
 
+def excise_made(lake: Lake, ids: set[str]) -> list[dict[str, Any]]:
+    """Takes the rows that were made from the documents out of all made data; returns as `excise`.
+
+    Older versions that hold such rows are deleted, and so are the work directories of programs that made or read them.
+    """
+    store, rewritten = lake.artifacts, []
+    for asset, name in MADE_DATA.items():
+        for directory in versions(store.root, asset):
+            if not origins(directory / name, ids).documents:
+                continue
+            new = ""
+            if is_current(lake, directory):
+                (lake.local / "work").mkdir(parents=True, exist_ok=True)
+                with TemporaryDirectory(dir=lake.local / "work") as scratch:
+                    if without_rows(directory, name, ids, Path(scratch)):
+                        new = store.commit(asset, Path(scratch)).data_version
+            rewritten.append({"asset": asset, "removed": directory.name, "by": new})
+            remove_whole(directory)
+    work = lake.local / "work"
+    unfinished = [path for path in _work_of_made(work) if not (path / "final").is_dir()] if rewritten else []
+    for directory in {*_work_naming(work, ids), *unfinished}:  # an unfinished run says only at its end what it read
+        remove_whole(directory)
+    return rewritten
+
+
+def without_rows(directory: Path, name: str, ids: set[str], out: Path) -> bool:
+    """Writes made data without the rows made from the documents to `out`; False where no row would be left."""
+    from models.artifacts import seal
+
+    table = pq.read_table(directory / name)
+    left = table.filter((~naming(pl.DataFrame(pl.from_arrow(table)), ids)).to_arrow())
+    if not left.num_rows:
+        return False
+    shutil.copytree(directory, out, dirs_exist_ok=True)
+    pq.write_table(left, out / name)
+    manifest = manifest_of(directory)
+    identity = {key: value for key, value in manifest.items() if key not in ("kind", "files")}
+    gone = manifest.get("taken_out", 0) + table.num_rows - left.num_rows
+    seal(out, manifest["kind"], {**identity, "taken_out": gone})
+    return True
+
+
+def _work_of_made(work: Path) -> list[Path]:
+    """Work directories in which made data were made or read. Those of base models hold no text."""
+    return [path for asset in (*MADE_DATA, "sft_model", "rl_model") for path in sorted((work / asset).glob("[!.]*"))]
+
+
+def _work_naming(work: Path, ids: set[str]) -> list[Path]:
+    """Those of them with made data, or with what a run consumed of it, that name one of the documents."""
+    names = {*MADE_DATA.values(), "consumed.parquet"}
+    return [
+        directory
+        for directory in _work_of_made(work)
+        if any(origins(path, ids).documents for path in directory.rglob("*.parquet") if path.name in names)
+    ]
+
+
 def remove_whole(directory: Path) -> None:
     """Removes a directory so that an interruption leaves none that has lost its manifest alone: it is renamed first."""
     hidden = directory.with_name(f"{REMOVED}{uuid.uuid4().hex}")
@@ -72,7 +130,7 @@ def work_holding(work: Path, ids: set[str]) -> list[Path]:
 
 def without(directory: Path, ids: set[str], lake: Lake, out: Path) -> bool:
     """Writes the shards without the documents to `out`; False, and nothing of use, where a split would be empty."""
-    manifest = json.loads((directory / "manifest.json").read_bytes())
+    manifest = manifest_of(directory)
     sizes = token_bytes(lake, manifest["tokenizer_sha256"])
     splits = {}
     for split, before in manifest["splits"].items():

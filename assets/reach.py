@@ -1,23 +1,20 @@
 """Reach: everything in a home that holds some pages: table rows, token spans, checkpoints, exports, data made of them.
 
-The inverse of a trace, answered from records alone: tables by the columns they need, spans and `consumed.parquet` by
-doc_id, models by the parents that their manifests name. Pages that a takedown removed are remembered in its record, so
-the models that had read them are still named.
+The inverse of a trace, answered from records alone: tables by the columns they need, artifacts by assets/descent.py.
+Pages that a takedown removed are remembered in its record, so the models that had read them are still named.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from assets.artifacts import ArtifactMissing
+from assets.descent import MODELS, SAW, Holding, artifacts_held
 from assets.lake import Lake, TableMissing
 from assets.parts import ROWS_PER_GROUP, read_batches
 from assets.schemas import TABLES
@@ -27,33 +24,8 @@ from assets.steps.scopes import Refusal, Scope, near, selecting
 
 PAGE = ("doc_id", "snapshot", "shard", "warc_path", "warc_offset", "url", "host", "content_hash")
 PAGE_SCHEMA = {name: pl.Int64 if name == "warc_offset" else pl.String for name in PAGE}
-CHILDREN = ("sft_model", "rl_model", "released_model")  # each names its parent's digest in its manifest
-MADE_DATA = ("synthetic_candidates", "diverse_candidates", "sft_dataset", "rl_tasks")
-ID_COLUMNS = ("doc_id", "doc_ids")  # where rows of made data say which documents they come from
-EXPORTS = "exports.jsonl"
+EXPORTS, EXPORT = "exports.jsonl", "export"
 EMPTY_TEXT = "99aa06d3014798d86001c324468d497f"  # xxh3-128 of nothing: pages without text are no copies of each other
-
-
-@dataclass(frozen=True)
-class Holding:
-    """One thing that holds the pages.
-
-    `version`: data version of the rows, or digest of the directory; `what` is held: "rows", "rows of earlier versions",
-    "spans", "read in training", "a parent read it", "export"; `documents` of those asked for, and `tokens` of them.
-    `current`: whether it is the version in use.
-    """
-
-    asset: str
-    partition: str
-    version: str
-    what: str
-    documents: int
-    tokens: int = 0
-    current: bool = True
-    place: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -69,7 +41,7 @@ class Reach:
     @property
     def models(self) -> list[Holding]:
         """The checkpoints among the holdings."""
-        return [one for one in self.holdings if one.asset in ("base_model", *CHILDREN)]
+        return [one for one in self.holdings if one.asset in MODELS and one.what in SAW]
 
 
 def reach(lake: Lake, scope: Scope, thorough: bool = False) -> Reach:
@@ -79,7 +51,9 @@ def reach(lake: Lake, scope: Scope, thorough: bool = False) -> Reach:
     """
     pages = pages_of(lake, scope, thorough)
     ids = set(pages["doc_id"]) | ({scope.value} if scope.kind == "document" else set())
-    return Reach(scope, pages, near_pages(lake, pages), [*rows_held(lake, ids), *artifacts_held(lake, ids)])
+    artifacts = artifacts_held(lake, ids)
+    held = [*rows_held(lake, ids), *artifacts, *exports_held(lake, artifacts)]
+    return Reach(scope, pages, near_pages(lake, pages), held)
 
 
 def pages_of(lake: Lake, scope: Scope, thorough: bool = False) -> pl.DataFrame:
@@ -200,45 +174,14 @@ def earlier_files(lake: Lake, table: str) -> list[str]:
     return sorted(there - present)
 
 
-def artifacts_held(lake: Lake, ids: set[str]) -> list[Holding]:
-    """Token shards, checkpoints, made data and exports that hold these documents, every version that is there."""
-    if not ids:
-        return []
-    root, wanted = lake.artifacts.root, pl.col("doc_id").is_in(sorted(ids))
-    held, saw = [], dict[str, Holding]()
-
-    def add(directory: Path, what: str, documents: int, tokens: int = 0) -> Holding:
-        asset = directory.parent.name
-        held.append(Holding(asset, "", directory.name, what, documents, tokens, is_current(lake, directory)))
-        return held[-1]
-
-    for directory in versions(root, "token_shards"):
-        rows = _rows(directory.glob("*.spans.parquet"), wanted)
-        if not rows.is_empty():
-            add(directory, "spans", rows["doc_id"].n_unique(), int(rows["length"].sum()))
-    for directory in (one for asset in MADE_DATA for one in versions(root, asset)):
-        if found := _named(directory, ids):
-            add(directory, "rows", len(found))
-    for directory in versions(root, "base_model"):
-        rows = _rows([directory / "consumed.parquet"], wanted)
-        if not rows.is_empty():
-            saw[directory.name] = add(directory, "read in training", rows.height, int(rows["tokens"].sum()))
-    for directory in (one for asset in CHILDREN for one in versions(root, asset)):
-        parent = saw.get(json.loads((directory / "manifest.json").read_text()).get("parent", ""))
-        if parent is not None:
-            saw[directory.name] = add(directory, "a parent read it", parent.documents, parent.tokens)
-    for row in exports(lake.local):
-        if (one := saw.get(row["digest"])) is not None:
-            where = row["directory"]
-            held.append(Holding(row["asset"], "", row["digest"], "export", one.documents, one.tokens, place=where))
-    return held
-
-
-def versions(root: Path, asset: str) -> list[Path]:
-    """The directories of every version of an artifact, sorted."""
-    return sorted(
-        path.parent for path in (root / asset).glob("*/manifest.json") if not path.parent.name.startswith(".")
-    )
+def exports_held(lake: Lake, saw: Iterable[Holding]) -> list[Holding]:
+    """The exports of these models: what `stemma export` wrote, wherever it lies."""
+    by_digest = {one.version: one for one in saw if one.what in SAW}
+    rows = [(row, by_digest[row["digest"]]) for row in exports(lake.local) if row["digest"] in by_digest]
+    return [
+        Holding(row["asset"], "", row["digest"], EXPORT, one.documents, one.tokens, place=row["directory"])
+        for row, one in rows
+    ]
 
 
 def exports(home: Path) -> Iterator[dict[str, str]]:
@@ -247,28 +190,3 @@ def exports(home: Path) -> Iterator[dict[str, str]]:
     if path.is_file():
         for line in path.read_text().splitlines():
             yield json.loads(line)
-
-
-def _rows(files: Iterable[Path], wanted: pl.Expr) -> pl.DataFrame:
-    paths = [path for path in files if path.is_file()]
-    if not paths:
-        return pl.DataFrame()
-    return pl.scan_parquet(paths, hive_partitioning=False).filter(wanted).collect(engine="streaming")
-
-
-def _named(directory: Path, ids: set[str]) -> set[str]:
-    """Those of the documents that rows of made data name."""
-    found: set[str] = set()
-    for path in directory.glob("*.parquet"):
-        for column in set(ID_COLUMNS) & set(pq.read_schema(path).names):
-            values = pl.scan_parquet(path).select(column).collect()[column]
-            found |= ids & set(values.explode() if isinstance(values.dtype, pl.List) else values)
-    return found
-
-
-def is_current(lake: Lake, directory: Path) -> bool:
-    """Whether an artifact's directory is the version in use."""
-    try:
-        return lake.artifacts.version_of(directory.parent.name) == directory.name
-    except ArtifactMissing:
-        return False

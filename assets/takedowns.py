@@ -19,10 +19,11 @@ import polars as pl
 import pyarrow as pa
 
 from assets import excision
+from assets.descent import DESCENDANTS, MADE_FROM, SAW, artifacts_held
 from assets.lake import Lake
 from assets.parts import PartFile, PartWriter, read_part
 from assets.policy import Policy
-from assets.reach import PAGE_SCHEMA, artifacts_held, reach, rows_held, tables_of_documents
+from assets.reach import EXPORT, PAGE_SCHEMA, reach, rows_held, tables_of_documents
 from assets.schemas import TABLES, table
 from assets.steps import stages
 from assets.steps.documents import TAKEDOWN
@@ -31,8 +32,8 @@ from assets.steps.ledger import FOUND, REPORT, Ledger, Takedown
 DELETED_LAST = "documents"  # by whose rows the others are found
 KIND = f"skipped:{TAKEDOWN}"
 
-SAW = ("read in training", "a parent read it")
-DELETED = ("rows", "rows of earlier versions", "spans")  # what may not hold a page afterwards; models are marked
+# what may not hold a page afterwards; models and what descends from them are marked
+DELETED = ("rows", "rows of earlier versions", "spans", MADE_FROM)
 
 OnStep = Callable[[str], None]
 
@@ -60,6 +61,8 @@ def apply(lake: Lake, engine: stages.Engine, policy: Policy, on_step: OnStep | N
         _put_right(lake, engine, policy, snapshot, set(pages.filter(snapshot=snapshot)["shard"]), step)
     step("token shards")
     rewritten = excision.excise(lake, set(pages["doc_id"]))
+    step("made data")
+    rewritten += excision.excise_made(lake, set(pages["doc_id"]))
     step("sweep")
     sweep(lake)
     _withdraw_promotion(lake.local, found.values())
@@ -205,7 +208,8 @@ def _report(lake: Lake, entry: Takedown, found: dict[str, Any], rewritten: list[
         "digests": digests,
         "marked": models,
         "refused": {"pages": str(entry.scope), "champions": sorted({one["version"] for one in models})},
-        "out_of_reach": [one for one in found["held_by"] if one["what"] == "export"],
+        "descendants": [one for one in found["held_by"] if one["what"] in DESCENDANTS],
+        "out_of_reach": [one for one in found["held_by"] if one["what"] == EXPORT],
         "near": found["near"],
     }
 

@@ -79,6 +79,7 @@ def corpus(
 def trace(
     model: Model,
     sample: Annotated[int | None, typer.Option(min=0, help="Show at most so many records of each stage.")] = None,
+    step: Annotated[int | None, typer.Option(min=1, help="Only what this step of its training read.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Re-read every shown record from its WARC file.")] = False,
     home: HomeOption = None,
     as_json: Json = False,
@@ -92,6 +93,12 @@ def trace(
 
     tracing.known(model)
     require(locate(home))
+    if step is not None:
+        from orchestration import batch
+
+        held = batch.trace_step(LakeResource().open(), model, step)
+        (display.emit if as_json else batch.show)(held)
+        return
     with dg.DagsterInstance.get() as instance:
         found = tracing.trace(LakeResource().open(), instance, model, sample if as_json or sample is not None else 10)
     if verify:

@@ -51,12 +51,15 @@ def show(found: "Reach", states: Mapping[Node, State], as_json: bool) -> None:
     for page in found.pages.head(PAGES_SHOWN).to_dicts():
         console.print(f"  {page['doc_id']} {page['url']}", highlight=False, soft_wrap=True)
     table = Table(title=f"held by {len(found.holdings)}", title_justify="left")
-    for column in ("what", "version", "as", "documents", "tokens", "state"):
+    for column in ("what", "version", "as", "documents", "tokens", "rows", "state"):
         table.add_column(column, overflow="fold")
     for one in found.holdings:
         name = one.place or (f"{one.asset}[{one.partition}]" if one.partition else one.asset)
         tokens = f"{one.tokens:,}" if one.tokens else ""
-        table.add_row(escape(name), one.version[:12], one.what, f"{one.documents:,}", tokens, state_of(one, states))
+        rows = f"{one.rows:,}" if one.rows else ""
+        table.add_row(
+            escape(name), one.version[:12], one.what, f"{one.documents:,}", tokens, rows, state_of(one, states)
+        )
     console.print(table)
     if found.near.height:
         console.print(f"{found.near.height} further pages are nearly these; ask for them by --doc:", highlight=False)

@@ -131,6 +131,8 @@ def apply_takedowns(home: HomeOption = None, as_json: Json = False) -> None:
         typer.echo(f"takedown {number}: {len(report['found'])} pages found; deleted {rows}")
         for model in report["marked"]:
             typer.echo(f"  {model['asset']} {model['version']} had seen it: outdated because of takedown {number}")
+        for data in report["descendants"]:
+            typer.echo(f"  {data['asset']} {data['version']}: {data['rows']} rows {data['what']}")
         for export in report["out_of_reach"]:
             typer.echo(f"  an export lies in {export['place']}: delete it there")
         if report["near"]:

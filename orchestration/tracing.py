@@ -9,11 +9,12 @@ import dagster as dg
 import polars as pl
 
 from assets.lake import Lake
+from orchestration import ancestry
 from orchestration.lineage import WHOLE, Node
 
 CHAMPION = "champion"
 MODELS = ("base_model", "sft_model", "rl_model")
-SHOWN = ("place", "tokens", "times", "url", "example_id", "problem_id", "family", "samples")
+SHOWN = ("place", "tokens", "times", "url", "example_id", "problem_id", "family", "samples", "teacher")
 PLACE = ("snapshot", "warc_path", "warc_offset", "warc_length", "warc_inner_offset", "payload_digest", "url")
 
 
@@ -99,6 +100,7 @@ def trace(lake: Lake, instance: dg.DagsterInstance, model: str, sample: int | No
     asset, digest = resolve(lake, model)
     history = list(ancestors(instance, asset, digest))
     stages = [stage for made in history if (stage := _stage(lake, made, sample)) is not None]
+    stages += [_teacher_stage(lake, *one, sample) for one in ancestry.teachers_behind(lake, digest)]
     return {
         "model": model,
         "asset": asset,
@@ -122,14 +124,25 @@ def _stage(lake: Lake, made: Made, sample: int | None) -> dict[str, Any] | None:
         "dagster_run": made.run_id,
         "mlflow_run": made.mlflow_run,
     }
-    if made.node.asset == "base_model":
-        rows, kind = records_of_base(lake, made.data_version), "records"
-        stage["tokens"] = int(rows["tokens"].sum())
-        stage["unresolved"] = int(rows["warc_path"].null_count())
-    else:
-        rows = pl.read_parquet(lake.open_dir(made.node.asset, digest=made.data_version) / "consumed.parquet")
-        kind = "examples" if made.node.asset == "sft_model" else "tasks"
-    return {**stage, "count": rows.height, kind: spaced(rows, sample).to_dicts()}
+    data = made.inputs.get(ancestry.LEARNT_FROM.get(made.node.asset, ""), {}).get(WHOLE)
+    return stage | _consumed(lake, made.node.asset, made.data_version, data, sample)
+
+
+def _teacher_stage(lake: Lake, asset: str, digest: str, sample: int | None) -> dict[str, Any]:
+    """What a model read that wrote data for the traced one; `as` tells it from the traced model's own parents."""
+    stage = {"asset": asset, "digest": digest, "as": ancestry.TEACHER}
+    return stage | (_consumed(lake, asset, digest, None, sample) if asset in MODELS else {"count": 0, "records": []})
+
+
+def _consumed(lake: Lake, asset: str, digest: str, data: str | None, sample: int | None) -> dict[str, Any]:
+    """What a model read: crawl records; or examples or tasks, and of all of them together what they were made from."""
+    if asset == "base_model":
+        rows = records_of_base(lake, digest)
+        about = {"tokens": int(rows["tokens"].sum()), "unresolved": int(rows["warc_path"].null_count())}
+        return {**about, "count": rows.height, "records": spaced(rows, sample).to_dicts()}
+    rows, kind = ancestry.rows_of(lake, asset, digest, data), "examples" if asset == "sft_model" else "tasks"
+    made_of = ancestry.summary(lake, rows)
+    return {"count": rows.height, "made_of": made_of, kind: spaced(rows, sample).to_dicts()}
 
 
 def spaced(rows: pl.DataFrame, sample: int | None) -> pl.DataFrame:
@@ -177,14 +190,17 @@ def show(found: dict[str, Any]) -> None:
     for stage in found["stages"]:
         kind = next(name for name in ("records", "examples", "tasks") if name in stage)
         title = f"{stage['asset']} {stage['digest'][:12]}: {stage['count']:,} {kind}"
+        title += f" (as the {stage['as']} of data below)" if "as" in stage else ""
         table = Table(title=title, title_justify="left")
-        rows = [{"place": _place(row), **row} if "warc_path" in row else row for row in stage[kind]]
+        rows = [{"place": place(row), **row} if "warc_path" in row else row for row in stage[kind]]
         columns = [name for name in rows[0] if name in SHOWN] if rows else []
         for name in columns:
             table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*("" if row[name] is None else str(row[name]) for name in columns))
         console.print(table)
+        if "made_of" in stage:
+            console.print(f"[dim]made from {_said(stage['made_of'])}[/]", highlight=False)
         if len(rows) < stage["count"]:
             console.print(f"[dim]{stage['count'] - len(rows):,} more; --json gives all[/]", highlight=False)
     if "verified" in found:
@@ -193,6 +209,19 @@ def show(found: dict[str, Any]) -> None:
             console.print(f"  [red]{line}[/]", highlight=False)
 
 
-def _place(record: dict[str, Any]) -> str:
+def _said(made_of: dict[str, Any]) -> str:
+    """What rows were made from, in a line."""
+    teachers = [f"{one['teacher']} {one.get('teacher_version') or ''}".strip() for one in made_of["teachers"]]
+    choosers = [f"{one['asset']} {one['chosen_with'][:12]}" for one in made_of["chosen_with"]]
+    parts = [
+        f"{made_of['problems']:,} problems of {len(made_of['generators'])} generators",
+        f"solved by {', '.join(teachers)}" if teachers else "",
+        f"chosen with {', '.join(choosers)}" if choosers else "",
+        f"with the text of {len(made_of['documents']):,} documents",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def place(record: dict[str, Any]) -> str:
     """Where a record lies, in one word: the file and the span of bytes in it."""
     return f"{record['warc_path']} @ {record['warc_offset']}+{record['warc_length']}"

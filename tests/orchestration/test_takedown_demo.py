@@ -14,6 +14,7 @@ from models.data.tokenizer import load_tokenizer
 from tests.assets.byte_search import holding
 
 MODELS = {"base_model", "sft_model", "rl_model", "released_model"}
+CHOSEN = {"gradient_features", "diverse_candidates", "sft_dataset"}  # with the base model
 SAID = ["--by", "Ann <ann@example.org>", "--why", "her pages"]
 
 
@@ -56,7 +57,12 @@ def test_reach_names_every_model_that_had_seen_it_and_status_says_why(taken):
     assert done.returncode == 0, done.stderr[-2000:]
     # other tests may have exported a model of the same demo
     held = [one for one in json.loads(done.stdout)["held_by"] if one["what"] != "export"]
-    assert {one["asset"] for one in held} == MODELS and {one["state"] for one in held} == {"outdated"}
+    assert {one["asset"] for one in held} == MODELS | CHOSEN and {one["state"] for one in held} == {"outdated"}
+    assert {one["asset"]: one["what"] for one in held if one["asset"] in CHOSEN} == {
+        "gradient_features": "measured with a model that read it",
+        "diverse_candidates": "chosen with a model that read it",
+        "sft_dataset": "chosen with a model that read it",
+    }
     nodes = json.loads(demo.stemma("status", "--json").stdout)["nodes"]
     because = {node["asset"]: {cause["text"] for cause in node["because"]} for node in nodes}
     for model in MODELS:
