@@ -1,7 +1,8 @@
 """Carries out a plan: WARC files under `<out>/<snapshot>/`, and what came, what did not and what was never asked for.
 
 Under `<out>/fetches/<plan>/` lie the plan and what it leaves out, `records.parquet` (each with the file and offset that
-it came from), `rejects.parquet` and, last of all, `manifest.json`.
+it came from), `rejects.parquet`, `cost.json` (what was planned, and what moved in all runs) and, last of all,
+`manifest.json`. `<out>/left-out/<snapshot>/` is the published list of what did not come and why, a Parquet file a plan.
 
 A fetch that was interrupted goes on where it was; one that is done is not done again. The WARC files hold the plan's
 records in the plan's order, each gzip member as it lies in the crawl, so that the same plan gives the same bytes
@@ -24,8 +25,10 @@ import polars as pl
 from assets.crawl_index import ranges
 from assets.crawl_index.journal import Held, Journal, Rejected, only_one
 from assets.crawl_index.moving import Limits, Mover, Run, Wanted
-from assets.crawl_index.plan import Plan, left_out_path, read_plan, write_table
+from assets.crawl_index.plan import LEFT_OUT, Plan, left_out_path, read_plan, write_table
+from assets.crawl_index.prices import Price
 from assets.crawl_index.sources import open_source
+from assets.crawl_index.spending import Spending
 from assets.parts import file_sha256, sync
 
 if TYPE_CHECKING:
@@ -79,13 +82,15 @@ def fetch(
     storage_options: dict[str, str] | None = None,
     refusal: Refusal | None = None,
     limits: Limits | None = None,
+    most_usd: float | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Outcome:
     """Fetches the records of a plan into `out`.
 
     source: instead of the plan's, as another mirror of the same files. refusal: what was taken down since the plan was
-    made; it is not moved. progress: called with (records settled, records)
-    after each. Raises PlanUnusable, AlreadyFetching, StateUnwritable, SourceRefused, FetchIncomplete.
+    made; it is not moved. most_usd: of all runs of the plan, retries included. progress: called with (records settled,
+    records) after each. Raises PlanUnusable, AlreadyFetching, StateUnwritable, SourceRefused, FetchIncomplete,
+    BudgetPassed.
     """
     plan, name = read_plan(plan_path), file_sha256(plan_path)
     state, done = out / ".fetch" / name[:12], out / "fetches" / name[:12]
@@ -93,10 +98,11 @@ def fetch(
         requests = moved = 0
         if not (done / "manifest.json").is_file():
             origin = source or plan.source
-            fetching = _fetch(plan, state, origin, storage_options, refusal, limits or Limits(), progress)
+            spending = Spending(state / "spent", Price(**plan.facts["price"]), most_usd)
+            fetching = _fetch(plan, state, origin, storage_options, refusal, limits or Limits(), spending, progress)
             requests, moved = asyncio.run(fetching)
             _keep(plan_path, done / "plan.parquet")
-            _publish(plan, name, state, out, done, origin)
+            _publish(plan, name, state, out, done, origin, spending)
         manifest = json.loads((done / "manifest.json").read_text())
         shutil.rmtree(state)
     return Outcome(**manifest | {"files": [tuple(one) for one in manifest["files"]]}, requests=requests, bytes=moved)
@@ -109,6 +115,7 @@ async def _fetch(
     storage_options: dict[str, str] | None,
     refusal: Refusal | None,
     limits: Limits,
+    spending: Spending,
     progress: Callable[[int, int], None],
 ) -> tuple[int, int]:
     """Brings every output to its whole file; (requests, bytes) of this run."""
@@ -120,7 +127,7 @@ async def _fetch(
         progress(settled, total)
 
     async with open_source(root, storage_options, limits.timeout_s, limits.concurrency) as origin:
-        mover = Mover(origin, limits, one_more)
+        mover = Mover(origin, limits, spending, one_more)
         for number, records in _outputs(plan):
             journal = Journal(state, number, records.height)
             try:
@@ -177,7 +184,7 @@ def _runs(records: pl.DataFrame, journal: Journal, gap: int) -> Iterator[Run]:
             yield Run(one["warc_filename"][0], tuple(wanted[first : last + 1]))
 
 
-def _publish(plan: Plan, name: str, state: Path, out: Path, done: Path, source: str) -> None:
+def _publish(plan: Plan, name: str, state: Path, out: Path, done: Path, source: str, spending: Spending) -> None:
     """Makes the outputs visible and says what they are; may be interrupted and repeated anywhere."""
     held, rejects, files = [], [], []
     folder = out / plan.snapshot
@@ -208,10 +215,32 @@ def _publish(plan: Plan, name: str, state: Path, out: Path, done: Path, source: 
     refused = pl.DataFrame(rejects, schema=REJECTS, orient="row")
     write_table(pl.DataFrame(held, schema=RECORDS, orient="row").to_arrow(), done / "records.parquet")
     write_table(refused.to_arrow(), done / "rejects.parquet")
+    write_table(_did_not_come(plan, refused).to_arrow(), left_out_list(out, plan.snapshot, name[:12]))
     reasons = dict(refused["reason"].value_counts().sort("reason").iter_rows())
-    manifest = {"plan": name, "snapshot": plan.snapshot, "records": len(held), "rejects": reasons, "files": files}
-    temporary = done / ".manifest.tmp"
-    temporary.write_text(json.dumps(manifest, indent=1))
+    moved = {"requests": spending.requests, "bytes": spending.bytes, "usd": spending.usd}
+    _write_json(done / "cost.json", {"planned": plan.totals(), "moved": moved})
+    _write_json(
+        done / "manifest.json",
+        {"plan": name, "snapshot": plan.snapshot, "records": len(held), "rejects": reasons, "files": files},
+    )
+
+
+def left_out_list(out: Path, snapshot: str, plan: str) -> Path:
+    """Where the published list of what a plan did not bring lies: columns LEFT_OUT."""
+    return out / "left-out" / snapshot / f"{plan}.parquet"
+
+
+def _did_not_come(plan: Plan, rejects: pl.DataFrame) -> pl.DataFrame:
+    """What the plan left out, then what was rejected, both with their reason."""
+    place = ["warc_filename", "warc_offset"]
+    names = {"source_filename": place[0], "source_offset": place[1]}
+    refused = rejects.rename(names).select(*place, "reason").join(plan.records, on=place, how="left")
+    return plan.left_out.vstack(refused.select(list(LEFT_OUT)))
+
+
+def _write_json(path: Path, value: dict) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=1))
     sync(temporary)
-    os.replace(temporary, done / "manifest.json")
-    sync(done)
+    os.replace(temporary, path)
+    sync(path.parent)

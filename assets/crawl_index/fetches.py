@@ -30,12 +30,12 @@ class FetchesUnreadable(RuntimeError):
 
 @dataclass(frozen=True)
 class Done:
-    """One finished fetch of a plan. facts: the plan's; manifest: what came of it; usd: what all its runs cost."""
+    """One finished fetch of a plan. facts: the plan's; manifest: what came of it; cost: what was planned and moved."""
 
     name: str
     facts: dict[str, Any]
     manifest: dict[str, Any]
-    usd: float
+    cost: dict[str, Any]
 
     @property
     def records(self) -> int:
@@ -67,8 +67,8 @@ class Fetches:
                 manifest = json.loads(fs.cat_file(path))
                 with fs.open(f"{inside}/plan.parquet", "rb") as file:
                     facts = json.loads((pq.read_schema(file).metadata or {})[KEY])
-                cost = json.loads(fs.cat_file(f"{inside}/{COST}")) if fs.exists(f"{inside}/{COST}") else {}
-                found.append(Done(posixpath.basename(inside), facts, manifest, float(cost.get("usd", 0.0))))
+                cost = json.loads(fs.cat_file(f"{inside}/{COST}"))
+                found.append(Done(posixpath.basename(inside), facts, manifest, cost))
             except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
                 raise FetchesUnreadable(f"{inside} says nothing of a fetch: {error}") from error
         return cls(

@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from assets.crawl_index.journal import Journal
 from assets.crawl_index.sources import Missing, OutsideFile, Source, Transient
+from assets.crawl_index.spending import Spending
 from assets.crawl_index.verify import Fit, judge
 
 FAILURES = 10  # requests that failed for good, after which nothing more is tried in this run
@@ -111,10 +112,10 @@ class Pace:
 
 
 class Mover:
-    """Carries out runs against a source and settles every record in the output's journal."""
+    """Carries out runs against a source, within a budget, and settles every record in the output's journal."""
 
-    def __init__(self, source: Source, limits: Limits, on_record: Callable[[], None]) -> None:
-        self.source, self.limits, self.on_record = source, limits, on_record
+    def __init__(self, source: Source, limits: Limits, spending: Spending, on_record: Callable[[], None]) -> None:
+        self.source, self.limits, self.spending, self.on_record = source, limits, spending, on_record
         self.pace = Pace(limits.concurrency)
         self.failures: list[str] = []
         self.requests = self.bytes = 0
@@ -192,14 +193,18 @@ class Mover:
     async def _attempt(self, cutter: Cutter, journal: Journal, damaged: list) -> None:
         start, got = cutter.go_on(), 0
         async with self.pace:
+            self.spending.begin(cutter.end - start)
             self.requests += 1
-            async with self.source.open(cutter.run.name, start, cutter.end) as span:
-                async for chunk in span.chunks:
-                    chunk = chunk[: span.length - got]
-                    got += len(chunk)
-                    self.bytes += len(chunk)
-                    for record, content in cutter.feed(chunk):
-                        self._settle(record, content, journal, damaged)
+            try:
+                async with self.source.open(cutter.run.name, start, cutter.end) as span:
+                    async for chunk in span.chunks:
+                        chunk = chunk[: span.length - got]
+                        got += len(chunk)
+                        self.bytes += len(chunk)
+                        for record, content in cutter.feed(chunk):
+                            self._settle(record, content, journal, damaged)
+            finally:
+                self.spending.end(cutter.end - start - got)
             if got < span.length:
                 raise Transient("short_body", f"{cutter.run.name}: {got} of {span.length} bytes from {start}")
         if cutter.left:

@@ -15,15 +15,12 @@ from assets.crawl_index.optouts import Ledger
 from assets.crawl_index.plan import Plan
 from assets.crawl_index.planning import Share, make_plan
 from assets.crawl_index.prices import TABLE, Price, price, usual
+from assets.crawl_index.spending import BudgetPassed
 from assets.crawl_index.subscription import Subscription
 from assets.crawl_index.whole import sized_files
 
 if TYPE_CHECKING:
     from assets.steps.scopes import Refusal
-
-
-class BudgetPassed(RuntimeError):
-    """What is left to do would cost more than the budget allows; nothing was moved for it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def left_usd(one: Subscription, snapshot: str, fetches: Fetches, money: Price) -
             noted = fetches.noted_files(snapshot)
             spent = money.usd(2 * noted.height, int(noted["bytes"].sum()))
         else:
-            spent = sum(done.usd for done in fetches.of(one, snapshot))
+            spent = sum(done.cost["moved"]["usd"] for done in fetches.of(one, snapshot))
         rooms.append(max(0.0, budget.snapshot_usd - spent))
     return min(rooms) if rooms else None
 

@@ -10,7 +10,7 @@ from assets.crawl_index import subscriptions
 from assets.crawl_index.files import IndexMissing
 from assets.crawl_index.published import main_snapshots
 from assets.crawl_index.selection import Selection
-from assets.crawl_index.slices import BudgetPassed
+from assets.crawl_index.spending import BudgetPassed
 from assets.crawl_index.subscriptions import SubscriptionsUnusable, discover, find, load
 from tests.assets.crawl_index.stand_in import SNAPSHOT
 
