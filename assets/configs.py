@@ -49,9 +49,13 @@ def config_of(
     policy: str,
     files: list[tuple[str, int]] | None = None,
     evaluation_sets: str | None = None,
+    follows: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The configuration of an asset. `files` (path below the crawl root, bytes) decides crawl_manifest alone, the
-    folder `evaluation_sets` (None: the bundled samples) contamination alone."""
+    folder `evaluation_sets` (None: the bundled samples) contamination alone, and what subscriptions ask of the snapshot
+    (`follows`) crawl_fetches alone."""
+    if asset == "crawl_fetches":
+        return {"follows": follows or []}
     if asset == "crawl_manifest":
         return {"files": [list(file) for file in files or []]}
     if asset == "documents":

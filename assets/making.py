@@ -183,10 +183,12 @@ def making(
     recipe: RecipeResource,
     progress: Progress,
     files: list[tuple[str, int]] | None = None,
+    follows: list[dict[str, Any]] | None = None,
 ) -> Iterator[Making]:
     """Opens a materialization: inputs are looked up and guarded, the clock starts, progress is shown.
 
-    files: the crawl's listing, where it is the configuration (crawl_manifest).
+    files: the crawl's listing, where it is the configuration (crawl_manifest); follows: what subscriptions ask, where
+    that is (crawl_fetches).
     """
     with working(lake.path):
         inputs = inputs_of(context)
@@ -199,6 +201,7 @@ def making(
             policy=recipe.chosen_policy,
             files=files,
             evaluation_sets=recipe.evaluation_sets,
+            follows=follows,
         )
         made = Making(context, lake, lake.open(), progress, inputs, name, config)
         progress.begin(made.asset, made.partition or None)

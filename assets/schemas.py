@@ -19,6 +19,7 @@ PII_SPANS = pa.list_(
     pa.field("element", pa.struct([("type", pa.string()), ("start", pa.int64()), ("end", pa.int64())]))
 )
 CUT_SPANS = pa.list_(pa.field("element", pa.struct([("start", pa.int64()), ("end", pa.int64())])))
+COUNTED_REASONS = pa.list_(pa.field("element", pa.struct([("reason", pa.string()), ("records", pa.int64())])))
 COUNTED, COUNTED_FLOATS = (pa.list_(pa.field("element", kind)) for kind in (pa.int64(), pa.float64()))
 SIGNATURE_BYTES = 112 * 8
 
@@ -55,6 +56,29 @@ CLUSTER_ID = field("cluster_id", pa.string(), "doc_id of the duplicate cluster's
 CLUSTER_SIZE = field("cluster_size", pa.int64(), "documents of the snapshot in the cluster", "documents")
 REJECT_REASON = field("reason", pa.string(), "why the bytes are no readable record: a typed name")
 PROVENANCE = [WARC_PATH, WARC_OFFSET, WARC_LENGTH, WARC_INNER]
+
+
+def _crawl_fetches() -> pa.Schema:
+    return pa.schema(
+        [
+            SNAPSHOT,
+            field("kind", pa.string(), "given: the files simply lie in the crawl root; records, by a plan; or files"),
+            field("fetch", pa.string(), "first 12 hex of the plan's sha256: the folder below fetches/; null: no plan"),
+            field("subscription", pa.string(), "name of the subscription; null: fetched by hand, or given"),
+            field("source", pa.string(), "where the WARC files came from: URL or folder; null: given"),
+            field("selection", pa.string(), "what was asked of the index, JSON; null: whole files, or given"),
+            field("planned_records", pa.int64(), "records (of kind files: files) that were planned", "records"),
+            field("planned_requests", pa.int64(), "requests that the plan makes", "requests"),
+            field("planned_bytes", pa.int64(), "bytes that the plan moves", "bytes"),
+            field("price", pa.string(), "line of the price table that the cost is by"),
+            field("planned_usd", pa.float64(), "what the plan costs, by the price table", "US dollars"),
+            field("fetched_records", pa.int64(), "records (files) that came and were verified", "records"),
+            field("fetched_bytes", pa.int64(), "size of the WARC files that hold them", "bytes"),
+            field("rejected", COUNTED_REASONS, "records that were planned and did not come, by reason"),
+            field("left_out", COUNTED_REASONS, "records that were selected and not planned, by reason"),
+            field("is_last", pa.bool_(), "whether the selection has nothing beyond this slice; null: no slice"),
+        ]
+    )
 
 
 def _crawl_manifest() -> pa.Schema:
@@ -295,6 +319,7 @@ BY_SHARD = ("snapshot", "shard")
 TABLES: dict[str, Table] = {
     table.name: table
     for table in [
+        Table("crawl_fetches", ("snapshot",), "the asset crawl_fetches", _crawl_fetches),
         Table("crawl_manifest", ("snapshot",), "the asset crawl_manifest", _crawl_manifest),
         Table("documents", BY_SHARD, "the asset documents", _documents),
         Table("rejects", BY_SHARD, "the asset documents", _rejects),

@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.configs import config_of, digest
 from assets.conventions import BLOCKING
-from assets.crawl import CrawlMissing, listing
+from assets.crawl import CrawlMissing, followed, listing
 from assets.resources import CrawlResource, LakeResource, RecipeResource
 from assets.steps.ledger import Ledger
 from orchestration.lineage import ConfigDigest, Node, State, survey
@@ -22,21 +22,24 @@ def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResou
     known: dict[Node, str | None] = {}
 
     def config_digest(node: Node) -> str | None:
-        key = node if node.asset == "crawl_manifest" else Node(node.asset)
+        key = node if node.asset in ("crawl_fetches", "crawl_manifest") else Node(node.asset)
         if key not in known:
-            known[key] = _config_digest(key, name, crawl, recipe)
+            known[key] = _config_digest(key, name, lake, crawl, recipe)
         return known[key]
 
     return config_digest
 
 
-def _config_digest(node: Node, name: str, crawl: CrawlResource, recipe: RecipeResource) -> str | None:
+def _config_digest(
+    node: Node, name: str, lake: LakeResource, crawl: CrawlResource, recipe: RecipeResource
+) -> str | None:
     """None of a manifest whose folder went away or is out of reach: what was read of it stays what it is."""
     files = None
+    follows = followed(lake.path, node.partition) if node.asset == "crawl_fetches" else None
     if node.asset == "crawl_manifest":
         try:
             files = listing(crawl.place, node.partition)
         except CrawlMissing:
             return None
     chosen = {"policy": recipe.chosen_policy, "evaluation_sets": recipe.evaluation_sets}
-    return digest(config_of(node.asset, recipe=name, files=files, **chosen))
+    return digest(config_of(node.asset, recipe=name, files=files, follows=follows, **chosen))

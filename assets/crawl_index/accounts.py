@@ -1,7 +1,7 @@
-"""The accounts of a snapshot: a row for each fetch into the crawl root, and whether each planned record came to an end.
+"""The accounts of a snapshot: a row for each fetch into the crawl root, and whether each planned record is settled.
 
-The figures are those that the plan fixes; what retries moved beyond it is in each fetch's cost.json and in metadata, for
-a row is the same bytes however the network behaved.
+The figures are those that the plan fixes, for a row is the same bytes however the network behaved; what retries moved
+beyond it is in each fetch's cost.json, and in the metadata of the asset.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ import json
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
+from assets import schemas
 from assets.crawl_index.fetches import FOLDER, Done, Fetches
+from assets.crawl_index.prices import price, usual
 from assets.parts import filesystem
 
 GIVEN, RECORDS, FILES = "given", "records", "files"
 PLACE = ["source_filename", "source_offset"]
 
 
-def rows(crawl_root: str, snapshot: str, storage_options: dict[str, str] | None = None) -> list[dict[str, Any]]:
+def table(crawl_root: str, snapshot: str, storage_options: dict[str, str] | None = None) -> pl.DataFrame:
     """Rows of the table `crawl_fetches`: fetches by plan in their order, whole files as one row, or that the files were
     given. Raises FetchesUnreadable."""
     fetches = Fetches.read(crawl_root, storage_options)
@@ -26,8 +29,8 @@ def rows(crawl_root: str, snapshot: str, storage_options: dict[str, str] | None 
     noted = fetches.noted_files(snapshot)
     if noted.height:
         found.append(_by_files(noted))
-    common = {"snapshot": snapshot}
-    return [common | row for row in found or [_row(GIVEN)]]
+    rows = [{"snapshot": snapshot} | row for row in found or [_row(GIVEN)]]
+    return pl.DataFrame(pl.from_arrow(pa.Table.from_pylist(rows, schema=schemas.table("crawl_fetches").schema)))
 
 
 def unaccounted(crawl_root: str, snapshot: str, storage_options: dict[str, str] | None = None) -> dict[str, int]:
@@ -82,15 +85,18 @@ def _by_plan(done: Done) -> dict[str, Any]:
 
 def _by_files(noted: pl.DataFrame) -> dict[str, Any]:
     came = noted.filter(pl.col("warc_path").is_not_null())
-    missing = noted.height - came.height
+    missing, money = noted.height - came.height, price(usual(noted["source"][0]))
+    requests, size = 2 * noted.height + 1, int(came["bytes"].sum())
     return _row(
         FILES,
         source=noted["source"][0],
         planned_records=noted.height,
-        planned_requests=2 * noted.height + 1,
-        planned_bytes=int(came["bytes"].sum()),
+        planned_requests=requests,
+        planned_bytes=size,
+        price=money.name,
+        planned_usd=money.usd(requests, size),
         fetched_records=came.height,
-        fetched_bytes=int(came["bytes"].sum()),
+        fetched_bytes=size,
         rejected=_reasons({"missing_file": missing} if missing else {}),
     )
 
@@ -104,5 +110,3 @@ def _row(kind: str, **values: Any) -> dict[str, Any]:
 
 def _reasons(counts: dict[str, int]) -> list[dict[str, Any]]:
     return [{"reason": reason, "records": number} for reason, number in sorted(counts.items())]
-
-

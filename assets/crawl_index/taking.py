@@ -43,6 +43,19 @@ class Taken:
     bytes: int = 0
     usd: float = 0.0
 
+    def metadata(self) -> dict[str, Any]:
+        """For a materialization: planned beside moved."""
+        return {
+            "stemma/fetched_records": self.records,
+            "stemma/rejected_records": sum((self.rejects or {}).values()),
+            "stemma/planned_requests": self.planned_requests,
+            "stemma/moved_requests": self.requests,
+            "stemma/planned_bytes": self.planned_bytes,
+            "stemma/moved_bytes": self.bytes,
+            "stemma/planned_usd": self.planned_usd,
+            "stemma/cost_usd": self.usd,
+        }
+
 
 def take(
     one: Subscription,

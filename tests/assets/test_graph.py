@@ -18,10 +18,10 @@ REPO = Path(__file__).resolve().parents[2]
 SPECS = order(defs)
 BY_NAME = {spec.key.to_user_string(): spec for spec in SPECS}
 STAGES = [
-    "crawl_manifest", "documents", "annotations", "annotation_statistics", "contamination", "decisions", "signatures",
-    "duplicate_clusters", "repeated_text", "corpus", "corpus_card", "tokenizer", "token_shards", "base_model",
-    "synthetic_candidates", "gradient_features", "diverse_candidates", "sft_dataset", "sft_model", "rl_tasks",
-    "rl_model", "scorecard", "released_model",
+    "crawl_fetches", "crawl_manifest", "documents", "annotations", "annotation_statistics", "contamination",
+    "decisions", "signatures", "duplicate_clusters", "repeated_text", "corpus", "corpus_card", "tokenizer",
+    "token_shards", "base_model", "synthetic_candidates", "gradient_features", "diverse_candidates", "sft_dataset",
+    "sft_model", "rl_tasks", "rl_model", "scorecard", "released_model",
 ]  # fmt: skip
 PER_SNAPSHOT = STAGES[: STAGES.index("corpus_card")]
 TRAINED = ["tokenizer", "token_shards", "base_model", "synthetic_candidates", "sft_model", "rl_model"]
@@ -36,7 +36,7 @@ def test_every_stage_is_in_the_graph_and_nothing_else():
 
 
 def test_everything_descends_from_the_crawl():
-    reached = {"crawl_manifest"}
+    reached = {"crawl_fetches"}
     for spec in SPECS:
         if parents(spec.key.to_user_string()) & reached:
             reached.add(spec.key.to_user_string())

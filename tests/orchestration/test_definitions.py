@@ -136,6 +136,6 @@ def test_nightly_asks_for_every_stage_of_a_new_snapshot(crawl, tmp_path):
         assert instance.get_dynamic_partitions("snapshot") == ["2024-10"]
     assert request.partition_key == "2024-10"
     assert [key.to_user_string() for key in request.asset_selection] == [
-        "crawl_manifest", "documents", "annotations", "contamination", "annotation_statistics", "decisions",
-        "signatures", "duplicate_clusters", "repeated_text", "corpus",
+        "crawl_fetches", "crawl_manifest", "documents", "annotations", "contamination", "annotation_statistics",
+        "decisions", "signatures", "duplicate_clusters", "repeated_text", "corpus",
     ]  # fmt: skip
