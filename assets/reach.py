@@ -50,10 +50,15 @@ def reach(lake: Lake, scope: Scope, thorough: bool = False) -> Reach:
     thorough: of a text, also near ones that the policy dropped; they have no signature, so every text is read.
     """
     pages = pages_of(lake, scope, thorough)
-    ids = set(pages["doc_id"]) | ({scope.value} if scope.kind == "document" else set())
+    ids = set(pages["doc_id"]) | named(scope)
     artifacts = artifacts_held(lake, ids)
     held = [*rows_held(lake, ids), *artifacts, *exports_held(lake, artifacts)]
     return Reach(scope, pages, near_pages(lake, pages), held)
+
+
+def named(scope: Scope) -> set[str]:
+    """The doc_id that a scope says itself: what was made of that document counts, whether or not its page is here."""
+    return {scope.value} if scope.kind == "document" else set()
 
 
 def pages_of(lake: Lake, scope: Scope, thorough: bool = False) -> pl.DataFrame:

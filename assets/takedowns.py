@@ -23,7 +23,7 @@ from assets.descent import DESCENDANTS, MADE_FROM, SAW, artifacts_held
 from assets.lake import Lake
 from assets.parts import PartFile, PartWriter, read_part
 from assets.policy import Policy
-from assets.reach import EXPORT, PAGE_SCHEMA, reach, rows_held, tables_of_documents
+from assets.reach import EXPORT, PAGE_SCHEMA, named, reach, rows_held, tables_of_documents
 from assets.schemas import TABLES, table
 from assets.steps import stages
 from assets.steps.documents import TAKEDOWN
@@ -56,18 +56,18 @@ def apply(lake: Lake, engine: stages.Engine, policy: Policy, on_step: OnStep | N
     step("find")
     found = {entry.number: _remember(lake, ledger, entry) for entry in waiting}
     pages = pl.concat([pl.DataFrame(one["pages"], schema=PAGE_SCHEMA) for one in found.values()]).unique("doc_id")
+    ids = set(pages["doc_id"]).union(*(named(entry.scope) for entry in waiting))
     _delete_rows(lake, pages, step)
     for snapshot in sorted(set(pages["snapshot"])):
         _put_right(lake, engine, policy, snapshot, set(pages.filter(snapshot=snapshot)["shard"]), step)
     step("token shards")
-    rewritten = excision.excise(lake, set(pages["doc_id"]))
+    rewritten = excision.excise(lake, ids)
     step("made data")
-    rewritten += excision.excise_made(lake, set(pages["doc_id"]))
+    rewritten += excision.excise_made(lake, ids)
     step("sweep")
     sweep(lake)
     _withdraw_promotion(lake.local, found.values())
     step("look again")
-    ids = set(pages["doc_id"])
     if left := [one for one in [*rows_held(lake, ids), *artifacts_held(lake, ids)] if one.what in DELETED]:
         names = ", ".join(sorted({one.asset for one in left}))
         raise StillThere(f"{names} got pages of a takedown while it was applied: end other runs and apply it again")
