@@ -28,9 +28,16 @@ RECIPE_FIELDS: dict[str, tuple[str, ...]] = {
 POLICY_DECIDES = ("decisions", "corpus_card", "annotation_statistics")
 # of the policy, only these fields of `dedup`
 CUT_FIELDS = {"cut_lines", "cut_paragraphs", "cut_line_characters", "cut_substrings_bytes"}
-DEDUP_DECIDES = {"duplicate_clusters": {"similarity"}, "repeated_text": CUT_FIELDS, "corpus": CUT_FIELDS}
+DEDUP_DECIDES = {
+    "duplicate_clusters": {"similarity"},
+    "repeated_text": CUT_FIELDS,
+    "corpus": CUT_FIELDS,
+    "corpus_clusters": {"similarity"},
+}
 
-LINE_FILTER_DECIDES = ("signatures", "duplicate_clusters", "corpus")
+LINE_FILTER_DECIDES = ("signatures", "duplicate_clusters", "corpus", "corpus_clusters")
+# assets that read the corpus, and leave out what another snapshot has where the policy says so
+SCOPE_DECIDES = ("tokenizer", "token_shards")
 
 
 def recipe_part(asset: str, recipe: str) -> dict[str, Any]:
@@ -82,13 +89,16 @@ def config_of(
 
 
 def _mix(asset: str, policy: str) -> dict[str, Any]:
-    """How often the policy repeats documents, for the asset that does it; nothing where every document counts once."""
-    if asset != "token_shards":
+    """Which documents the policy takes and how often it repeats them, for the assets that do it; nothing by default."""
+    if asset not in SCOPE_DECIDES:
         return {}
     from assets.policy import load
 
-    repetition = load(policy).repetition
-    return {"repetition": {str(size): weight for size, weight in repetition.items()}} if repetition else {}
+    chosen = load(policy)
+    scope = {"dedup_scope": chosen.dedup.scope} if chosen.dedup.scope != "snapshot" else {}
+    if asset != "token_shards" or not chosen.repetition:
+        return scope
+    return scope | {"repetition": {str(size): weight for size, weight in chosen.repetition.items()}}
 
 
 def digest(value: Any) -> str:

@@ -296,6 +296,21 @@ def _corpus() -> pa.Schema:
     )
 
 
+def _corpus_clusters() -> pa.Schema:
+    return pa.schema(
+        [
+            DOC_ID,
+            SNAPSHOT,
+            LANGUAGE,
+            field("cluster_id", pa.string(), "doc_id of the survivor among the corpora of all snapshots"),
+            field("cluster_size", pa.int64(), "documents of all snapshots that the cluster stands for", "documents"),
+            field("survivor", pa.bool_(), "whether this is the row that is kept of its cluster"),
+            field("similarity", pa.float64(), "exact Jaccard of word 5-gram sets with the survivor", "0..1"),
+            field("reason", pa.string(), "why it is not kept: exact_duplicate, near_duplicate; null: survivor"),
+        ]
+    )
+
+
 @dataclass(frozen=True)
 class Table:
     """A row table: its name, partition columns, what makes it, and (built on first use) its schema."""
@@ -333,6 +348,7 @@ TABLES: dict[str, Table] = {
         Table("repeated_text", BY_SHARD, "the asset repeated_text", _repeated_text),
         Table("repeated_lines", ("snapshot",), "the asset repeated_text", _repeated_lines),
         Table("corpus", BY_SHARD, "the asset corpus", _corpus),
+        Table("corpus_clusters", ("snapshot",), "the asset corpus_clusters", _corpus_clusters),
     ]
 }
 

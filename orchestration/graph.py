@@ -6,6 +6,7 @@ from assets import (
     annotations,
     contamination,
     corpus,
+    corpus_clusters,
     crawl,
     documents,
     duplicates,
@@ -30,6 +31,7 @@ STAGES = [
     contamination,
     duplicates,
     corpus,
+    corpus_clusters,
     tokens,
     pretraining,
     instruct,
@@ -39,7 +41,9 @@ STAGES = [
 ]
 PAGES_JOB, MODELS_JOB = "pages", "models"
 
-per_snapshot = dg.AssetSelection.groups(Group.PAGES, Group.CORPUS) - dg.AssetSelection.assets("corpus_card")
+per_snapshot = dg.AssetSelection.groups(Group.PAGES, Group.CORPUS) - dg.AssetSelection.assets(
+    "corpus_card", "corpus_clusters"
+)
 
 
 def build(progress: Progress | None = None) -> dg.Definitions:

@@ -22,6 +22,10 @@ class Dedup(BaseModel):
     similarity: float = Field(
         default=DEFAULT_SIMILARITY, gt=0, le=1, description="least Jaccard similarity of 5-gram sets to be one"
     )
+    scope: Literal["snapshot", "corpus"] = Field(
+        default="snapshot",
+        description="among which documents one of a cluster is learned from: those of its snapshot, or all",
+    )
     cut_lines: int | None = Field(
         default=None,
         ge=2,

@@ -68,6 +68,10 @@ class SetSpill:
         """Ends the writing; reading may begin."""
         self._file.close()
 
+    def lengths(self, documents: np.ndarray) -> np.ndarray:
+        """(m,) int64: how many numbers the set of each has, 0 for none."""
+        return self._length[documents].astype(np.int64)
+
     def of(self, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(values, start, length) of those documents' sets; the values are mapped, those of all documents in one."""
         values = np.memmap(self._path, np.uint64, "r") if self._numbers else np.zeros(0, np.uint64)

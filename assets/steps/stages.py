@@ -208,6 +208,18 @@ def _groups_of_shards(lake: Lake, table: str, snapshot: str) -> Iterator[list[st
         yield group
 
 
+def corpus_clusters(
+    lake: Lake, similarity: float = THRESHOLD, line_filter: str = "c4", on_progress: OnProgress | None = None
+) -> Commit:
+    """Clusters the corpora of all snapshots, from the index of them (assets.dedup_index), which is kept up to date.
+
+    Texts of new or changed snapshots alone are read. Raises TableMissing, CommitConflict, CorruptIndex.
+    """
+    from assets import dedup_index
+
+    return dedup_index.update(lake, line_filter, similarity, on_progress)
+
+
 def _jobs(
     lake: Lake,
     step: str,

@@ -122,9 +122,23 @@ def link(parent: np.ndarray, hashes: np.ndarray) -> None:
 
 
 @numba.njit(cache=True)
+def link_pairs(parent: np.ndarray, group: np.ndarray, document: np.ndarray) -> None:
+    """Joins documents of one group, for (m,) int64 pairs of a group and a document of it; groups lie together."""
+    for k in range(1, group.size):
+        if group[k] == group[k - 1]:
+            join(parent, document[k - 1], document[k])
+
+
+@numba.njit(cache=True)
 def _flatten(parent: np.ndarray) -> None:
     for i in range(parent.size):
         parent[i] = parent[parent[i]]  # a parent comes before its child, so it points at its root already
+
+
+def roots(parent: np.ndarray) -> np.ndarray:
+    """(n,) the least position of each document's component, when all are joined; changes `parent`, and returns it."""
+    _flatten(parent)
+    return parent
 
 
 def components(n: int, bands: Iterable[np.ndarray]) -> np.ndarray:
@@ -138,8 +152,7 @@ def components(n: int, bands: Iterable[np.ndarray]) -> np.ndarray:
         if hashes.shape != (n,):
             raise ValueError(f"a band has {hashes.shape} hashes for {n} documents")
         link(parent, hashes)
-    _flatten(parent)
-    return parent
+    return roots(parent)
 
 
 def partition(signatures: np.ndarray) -> np.ndarray:

@@ -8,6 +8,9 @@ spreads along a chain.
 Work is bounded by counting: a band remembers at most CANDIDATES survivors, so a document is compared with at most
 14 * CANDIDATES others however large its component is. A document that met a full band and joined no one was not
 compared with everything: it stays, and says so.
+
+What a document is compared with depends on earlier ones alone. So decisions that stand need not be made again: a
+document whose survivor is known is only remembered by its bands (an index of many snapshots, assets/dedup_index).
 """
 
 from __future__ import annotations
@@ -82,10 +85,13 @@ def assign_reference(
     sets: Sequence[ShingleSet],
     threshold: float = THRESHOLD,
     candidates: int = CANDIDATES,
+    known: np.ndarray | None = None,
 ) -> Assignment:
     """The survivors of documents that come in the order of survival, plainly.
 
     buckets: (n, bands) int64, -1 for none. sets: their shingle sets. candidates: survivors that a bucket remembers.
+    known: (n,) int64, the position of a document's survivor where it is decided already, else -1; a similarity of 1.0
+    is returned for such documents, and those that are no one's survivor need no set.
     """
     n = len(buckets)
     survivor, similarity, limited = np.arange(n), np.ones(n), np.zeros(n, bool)
@@ -94,28 +100,32 @@ def assign_reference(
     for i in range(n):
         mine = [bucket for bucket in buckets[i].tolist() if bucket >= 0]
         best, best_similarity = i, threshold
-        for candidate in sorted({c for bucket in mine for c in survivors_of.get(bucket, ())}):
+        decided = known is not None and known[i] >= 0
+        near = set() if decided else {c for bucket in mine for c in survivors_of.get(bucket, ())}
+        for candidate in sorted(near):
             a, b = sets[i], sets[candidate]
             if min(len(a), len(b)) < threshold * max(len(a), len(b)):
                 continue  # too unlike in size for the overlap to reach the threshold
             found = jaccard_reference(a, b)
             if found > best_similarity or (found >= threshold and best == i):
                 best, best_similarity = candidate, found
-        if best != i:
+        if decided and known is not None:
+            best = survivor[i] = int(known[i])
+        elif best != i:
             survivor[i], similarity[i] = best, best_similarity
         else:
             limited[i] = any(bucket in full for bucket in mine)
         for bucket in mine:
-            known = survivors_of.setdefault(bucket, [])
-            if best not in known and len(known) == candidates:
+            remembered = survivors_of.setdefault(bucket, [])
+            if best not in remembered and len(remembered) == candidates:
                 full.add(bucket)
-            elif best not in known:
-                known.append(best)
+            elif best not in remembered:
+                remembered.append(best)
     return Assignment(survivor, similarity, limited)
 
 
 @numba.njit(cache=True)
-def _assign(buckets, n_buckets, room, values, start, length, threshold, most, survivor, similarity, limited):
+def _assign(buckets, n_buckets, room, known, values, start, length, threshold, most, survivor, similarity, limited):
     n, bands = buckets.shape
     head = np.full(n_buckets, -1, np.int64)  # a bucket's survivors: a linked list of nodes, the newest first
     held = np.zeros(n_buckets, np.int64)
@@ -130,6 +140,8 @@ def _assign(buckets, n_buckets, room, values, start, length, threshold, most, su
             bucket = buckets[i, band]
             if bucket < 0:
                 continue
+            if known[i] >= 0:
+                break
             met_full = met_full or full[bucket]
             node = head[bucket]
             while node >= 0:
@@ -148,7 +160,9 @@ def _assign(buckets, n_buckets, room, values, start, length, threshold, most, su
             found = jaccard(mine, values[start[candidate] : start[candidate] + length[candidate]])
             if found > best_similarity or (found >= threshold and best == i):
                 best, best_similarity = candidate, found
-        if best != i:
+        if known[i] >= 0:
+            best = survivor[i] = known[i]
+        elif best != i:
             survivor[i], similarity[i] = best, best_similarity
         else:
             limited[i] = met_full
@@ -178,6 +192,7 @@ def assign(
     length: np.ndarray,
     threshold: float = THRESHOLD,
     candidates: int = CANDIDATES,
+    known: np.ndarray | None = None,
 ) -> Assignment:
     """As `assign_reference`; the set of document i is values[start[i] : start[i] + length[i]], which may be mapped.
 
@@ -190,5 +205,6 @@ def assign(
     flat = np.asarray(values)
     documents_in = np.bincount(buckets[buckets >= 0], minlength=n_buckets)
     room = int(np.minimum(documents_in, candidates).sum())  # survivors that all buckets together can remember
-    _assign(buckets, n_buckets, room, flat, start, length, threshold, candidates, *vars(made).values())
+    decided = np.full(n, -1, np.int64) if known is None else known
+    _assign(buckets, n_buckets, room, decided, flat, start, length, threshold, candidates, *vars(made).values())
     return made

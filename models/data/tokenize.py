@@ -7,7 +7,8 @@ half of its text's bytes), the texts only a batch at a time.
 
 Where the policy repeats documents by the size of their cluster (models/data/mixing.py), the training split holds all
 documents once, then those that are due a second time, and so on: copies of a text never lie side by side. Held-out
-documents count once.
+documents count once. Where it takes one document of a cluster over all snapshots (models/data/survivors.py), the others
+are left out, and the cluster and its size are those over all snapshots.
 """
 
 import hashlib
@@ -29,6 +30,7 @@ from models.artifacts import building, publish
 from models.config import InputError
 from models.data.encoder import Encoder, load_encoder
 from models.data.mixing import repetitions
+from models.data.survivors import Survivors, survivors_of
 from models.data.tokenizer import END_OF_TEXT_ID, corpus_parquet, load_tokenizer, tokenizer_sha256
 from models.recipes import resolve
 
@@ -55,28 +57,51 @@ def is_heldout(cluster_id: str, fraction: float) -> bool:
 
 
 def tokens_of(
-    files: Sequence[str | Path], encoder: Encoder, vocab_size: int, workers: int | None = None, sized: bool = False
+    files: Sequence[str | Path],
+    encoder: Encoder,
+    vocab_size: int,
+    workers: int | None = None,
+    sized: bool = False,
+    stay: Sequence[Survivors | None] | None = None,
 ) -> Iterator[Document]:
     """The documents of the corpus files, in their order; sized: with the sizes of their clusters, else 1.
 
-    workers: threads (default: the CPUs). Raises InputError.
+    workers: threads (default: the CPUs). stay: for each file the documents that are taken (None: all). Raises
+    InputError.
     """
     columns = [*COLUMNS, CLUSTER_SIZE] if sized else COLUMNS
-    opened = zip(files, corpus_parquet(files, columns), strict=True)
-    groups = [(file, k) for file, parquet in opened for k in range(parquet.num_row_groups)]
+    opened = zip(files, corpus_parquet(files, columns), stay or [None] * len(files), strict=True)
+    groups = [(file, k, taken) for file, parquet, taken in opened for k in range(parquet.num_row_groups)]
     dtype = DTYPES[dtype_for(vocab_size)]
+
+    def of_group(group: tuple[str | Path, int, Survivors | None]) -> list[Document]:
+        file, k, taken = group
+        return list(encoded(file, k, columns, encoder, dtype, taken))
+
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as threads:
-        for documents in threads.map(lambda group: list(encoded(group[0], group[1], columns, encoder, dtype)), groups):
+        for documents in threads.map(of_group, groups):
             yield from documents
 
 
 def encoded(
-    file: str | Path, row_group: int, columns: list[str], encoder: Encoder, dtype: np.dtype
+    file: str | Path,
+    row_group: int,
+    columns: list[str],
+    encoder: Encoder,
+    dtype: np.dtype,
+    taken: Survivors | None = None,
 ) -> Iterator[Document]:
-    """The documents of one row group of a corpus file. Raises InputError for a document without id, cluster or text."""
+    """The documents of one row group of a corpus file, those of `taken` alone if it is given, with its clusters.
+
+    Raises InputError for a document without id, cluster or text.
+    """
     for batch in pq.ParquetFile(file).iter_batches(ENCODE_AT_ONCE, row_groups=[row_group], columns=columns):
         if any(batch.column(name).null_count for name in columns):
             raise InputError(f"corpus file {file} has a document without {', '.join(columns)}")
+        if taken is not None:
+            batch = batch.filter(pa.array([one in taken for one in batch.column("doc_id").to_pylist()], pa.bool_()))
+            if not batch.num_rows:
+                continue
         texts = batch.column("text").cast(pa.large_string())
         ids, ends = encoder.encode(texts)
         starts = ends - np.diff(ends, prepend=0)
@@ -84,6 +109,8 @@ def encoded(
         sizes = pc.call_function("binary_length", [texts]).to_pylist()
         ids_of, clusters_of = (batch.column(name).to_pylist() for name in ("doc_id", "cluster_id"))
         cluster_sizes = batch.column(CLUSTER_SIZE).to_pylist() if CLUSTER_SIZE in columns else [1] * len(tokens)
+        if taken is not None:
+            clusters_of, cluster_sizes = zip(*(taken[one] for one in ids_of), strict=True)
         yield from map(Document, ids_of, clusters_of, tokens, sizes, cluster_sizes)
 
 
@@ -92,6 +119,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
 
     corpus_files have columns doc_id, cluster_id, text; doc_id is unique. workers: threads (default: the CPUs).
     repetition: copies by least cluster size, as the policy says; corpus_files have cluster_size too then.
+    clusters, corpus_snapshots: as `models.data.survivors` says, where not every document is taken.
     InputError when a split would be empty.
     """
     if not config.get("corpus_files") or not config.get("tokenizer_dir"):
@@ -105,8 +133,9 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         load_tokenizer(config["tokenizer_dir"]).get_vocab_size(),
     )
     weights = {int(size): int(weight) for size, weight in (config.get("repetition") or {}).items()}
+    stay = survivors_of(config)
     documents = sorted(
-        tokens_of(config["corpus_files"], encoder, vocab_size, config.get("workers"), sized=bool(weights))
+        tokens_of(config["corpus_files"], encoder, vocab_size, config.get("workers"), sized=bool(weights), stay=stay)
     )
     for document, following in pairwise(documents):
         if document.doc_id == following.doc_id:
@@ -134,6 +163,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
             splits=counts,
             heldout_fraction=fraction,
             **({"repetition": {str(size): weights[size] for size in sorted(weights)}} if weights else {}),
+            **({"dedup_scope": "corpus"} if config.get("clusters") is not None else {}),
         )
         publish(temporary, out / "final")
     return {key: value for key, value in manifest.items() if key != "files"}

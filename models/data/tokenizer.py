@@ -114,7 +114,12 @@ def corpus_rows(files: Iterable[str | Path], columns: list[str]) -> Iterator[dic
 
 
 def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dict[str, Any]:
-    """The `tokenizer` command. Config: recipe, corpus_files, optional vocab_size (else the recipe's)."""
+    """The `tokenizer` command. Config: recipe, corpus_files, optional vocab_size (else the recipe's).
+
+    clusters, corpus_snapshots: as `models.data.survivors` says, where it is not trained on every document.
+    """
+    from models.data.survivors import survivors_of
+
     files = config.get("corpus_files")
     if not files:
         raise InputError("tokenizer needs corpus_files, a list of Parquet files")
@@ -123,10 +128,12 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
 
     def texts() -> Iterator[str]:
         nonlocal documents, text_bytes
-        for row in corpus_rows(files, ["text"]):
-            documents += 1
-            text_bytes += len(row["text"].encode())
-            yield row["text"]
+        for file, stay in zip(files, survivors_of(config), strict=True):
+            for row in corpus_rows([file], ["text"] if stay is None else ["text", "doc_id"]):
+                if stay is None or row["doc_id"] in stay:
+                    documents += 1
+                    text_bytes += len(row["text"].encode())
+                    yield row["text"]
 
     tokenizer = train(texts(), vocab_size)
     if not documents:

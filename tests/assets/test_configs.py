@@ -9,8 +9,9 @@ HEAD = "name: other\nversion: 1\ndescription: a child of fineweb\nextends: finew
 CASES = {
     "rules:\n  - {rule: language_score, min: 0.8}\n": set(),
     "extractor: stemma\n": {"documents"},
-    "line_filter: none\n": {"signatures", "duplicate_clusters", "corpus"},
-    "dedup: {similarity: 0.9}\n": {"duplicate_clusters"},
+    "line_filter: none\n": {"signatures", "duplicate_clusters", "corpus", "corpus_clusters"},
+    "dedup: {similarity: 0.9}\n": {"duplicate_clusters", "corpus_clusters"},
+    "dedup: {scope: corpus}\n": {"tokenizer", "token_shards"},
     "repetition: {1: 1, 2: 2}\n": {"token_shards"},
 }
 ALWAYS = {"decisions", "corpus_card", "annotation_statistics"}  # they carry the policy's name

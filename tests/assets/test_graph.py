@@ -19,9 +19,9 @@ SPECS = order(defs)
 BY_NAME = {spec.key.to_user_string(): spec for spec in SPECS}
 STAGES = [
     "crawl_fetches", "crawl_manifest", "documents", "annotations", "annotation_statistics", "contamination",
-    "decisions", "signatures", "duplicate_clusters", "repeated_text", "corpus", "corpus_card", "tokenizer",
-    "token_shards", "base_model", "synthetic_candidates", "gradient_features", "diverse_candidates", "sft_dataset",
-    "sft_model", "rl_tasks", "rl_model", "scorecard", "released_model",
+    "decisions", "signatures", "duplicate_clusters", "repeated_text", "corpus", "corpus_card", "corpus_clusters",
+    "tokenizer", "token_shards", "base_model", "synthetic_candidates", "gradient_features", "diverse_candidates",
+    "sft_dataset", "sft_model", "rl_tasks", "rl_model", "scorecard", "released_model",
 ]  # fmt: skip
 PER_SNAPSHOT = STAGES[: STAGES.index("corpus_card")]
 TRAINED = ["tokenizer", "token_shards", "base_model", "synthetic_candidates", "sft_model", "rl_model"]
@@ -113,7 +113,7 @@ def test_two_jobs_cover_the_graph_without_overlap():
 
 
 def test_recipe_fields_exist_and_decide_every_learning_stage():
-    assert set(RECIPE_FIELDS) == set(STAGES) - set(PER_SNAPSHOT) - {"corpus_card"}
+    assert set(RECIPE_FIELDS) == set(STAGES) - set(PER_SNAPSHOT) - {"corpus_card", "corpus_clusters"}
     for name in RECIPE_FIELDS:
         configs = [config_of(name, recipe=recipe, policy="fineweb") for recipe in ("smoke", "demo")]
         assert set(configs[0]) == {"seed", "threads", *RECIPE_FIELDS[name]}

@@ -24,7 +24,14 @@ BARE = {
     "tldextract", "ahocorasick",
 }  # fmt: skip
 # workers start often: these load neither dagster nor mlflow, at any depth
-LIGHT = ["assets/steps", "assets/crawl_index", "assets/lake.py", "assets/policy", "assets/schemas.py"]
+LIGHT = [
+    "assets/steps",
+    "assets/crawl_index",
+    "assets/dedup_index",
+    "assets/lake.py",
+    "assets/policy",
+    "assets/schemas.py",
+]
 
 
 def modules(room: str) -> list[Path]:
