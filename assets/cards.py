@@ -21,11 +21,11 @@ def write_corpus_card(directory: Path, lake: Lake, policy: Policy, snapshots: di
 
     snapshots: data version of the corpus by snapshot. Raises AccountingError when two tables disagree.
     """
-    from assets.steps.funnel import count, draw
+    from assets.steps.counted import count
+    from assets.steps.funnel import draw
 
-    funnel = count(lake, policy)
-    found = lake.scan("annotations").group_by("language").len()
-    languages = found.sort("len", "language", descending=[True, False]).head(LANGUAGES_SHOWN).collect().rows()
+    funnel, found = count(lake, policy)
+    languages = sorted(found.items(), key=lambda item: (-item[1], item[0]))[:LANGUAGES_SHOWN]
     directory.mkdir(parents=True, exist_ok=True)
     card = corpus_card(funnel, dict(languages), snapshots)
     (directory / "README.md").write_text(card)

@@ -73,9 +73,7 @@ def count(lake: Lake, policy: Policy, snapshot: str | None = None) -> Funnel:
     corpus = lake.scan("corpus", snapshot=snapshot).select(pl.len().alias("rows"), pl.col("text_bytes").sum())
     kept = corpus.collect().row(0, named=True)
     duplicates = sum(n for reason, n in clustered.items() if reason is not None)
-    order = {name: i for i, name in enumerate(policy.reasons)}
-    dropped = {reason: reasons[reason] for reason in sorted(reasons, key=lambda name: (order.get(name, 999), name))}
-    dropped |= {reason: clustered[reason] for reason in REASONS if reason in clustered}
+    dropped = in_order(reasons | {reason: clustered[reason] for reason in REASONS if reason in clustered}, policy)
     _agree("pages in record_counts and documents", counts.get("page", 0), sizes["pages"])
     decided = verdicts.select(pl.len()).collect().item()
     _agree("rows of documents and decisions", sizes["pages"], decided)
@@ -98,6 +96,12 @@ def count(lake: Lake, policy: Policy, snapshot: str | None = None) -> Funnel:
     )
     funnel.check()
     return funnel
+
+
+def in_order(dropped: dict[str, int], policy: Policy) -> dict[str, int]:
+    """Counts by reason: the policy's in its order, others by name, duplicates last."""
+    order = {name: i for i, name in enumerate([*policy.reasons, "", *REASONS])}
+    return {name: dropped[name] for name in sorted(dropped, key=lambda name: (order.get(name, order[""]), name))}
 
 
 def draw(funnel: Funnel, format: Literal["svg", "png"] = "svg") -> bytes:

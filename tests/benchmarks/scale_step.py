@@ -64,26 +64,16 @@ def make(asset: str, snapshot: str | None) -> dict[str, Any]:
     """Makes an asset (of a snapshot) in the home that the environment names. Raises RunFailed."""
     import dagster as dg
 
-    from orchestration import definitions
-    from orchestration.demo import QUIET, RunFailed
+    from orchestration import graph
     from orchestration.home import alone, prepare
+    from orchestration.runs import execute
 
     home, watch, began = prepare(), Watch(), time.time()
     with alone(home), dg.DagsterInstance.get() as instance:
         if snapshot:
             instance.add_dynamic_partitions("snapshot", [snapshot])
-        job = definitions.build(watch).resolve_job_def(definitions.PAGES_JOB if snapshot else definitions.MODELS_JOB)
-        result = job.execute_in_process(
-            run_config=QUIET,
-            instance=instance,
-            partition_key=snapshot,
-            asset_selection=[dg.AssetKey([asset])],
-            raise_on_error=False,
-        )
-        if not result.success:
-            failed = [event.message for event in result.all_events if event.is_failure]
-            bad = [e.asset_check_evaluation_data for e in result.all_events if "CHECK_EVALUATION" in e.event_type_value]
-            raise RunFailed(f"{asset}: {failed} {[(c.check_name, c.metadata) for c in bad if not c.passed]}")
+        job = graph.PAGES_JOB if snapshot else graph.MODELS_JOB
+        execute(graph.build(watch), instance, job, [asset], by="demo", partition=snapshot)
     return watch.stop() | {"worker_peak_bytes": worker_peak(home.root, asset, began)}
 
 
