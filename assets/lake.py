@@ -22,16 +22,9 @@ import pyarrow as pa
 from assets import schemas
 from assets.artifacts import ArtifactStore, Commit
 from assets.delta import LakeRefused, TableMissing, opened
-from assets.parts import (
-    PartFile,
-    PartWriter,
-    data_version,
-    file_sha256,
-    filesystem,
-    partition_folder,
-    read_part,
-    write_partitions,
-)
+from assets.parts import PartFile, PartWriter, data_version, filesystem, partition_folder, read_part, write_partitions
+from assets.store_scan import scan_parts
+from assets.verified import check
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -104,12 +97,19 @@ class Lake:
         delta = self._open(table, snapshot, version)
         self._record(table, delta, snapshot)
         frame = pl.scan_delta(delta)
+        if not self.is_local:
+            parts = self._parts(table, delta, snapshot)
+            return scan_parts(self.staging(table), parts, frame.collect_schema(), self.storage_options)
         return frame if snapshot is None else frame.filter(pl.col("snapshot") == snapshot)
 
     def files(self, table: str, *, snapshot: str | None = None) -> list[str]:
-        """Paths or URLs of the Parquet files that make up the table (or one snapshot), sorted. Raises TableMissing."""
+        """Paths or URLs of the Parquet files that make up the table (or one snapshot), sorted. Local ones are verified.
+
+        Raises TableMissing, PartMissing, PartDamaged.
+        """
         delta = self._open(table, snapshot)
         self._record(table, delta, snapshot)
+        self.verify(table, snapshot=snapshot)
         return [f"{self.staging(table)}/{part.path}" for part in self._parts(table, delta, snapshot)]
 
     def parts(self, table: str, *, snapshot: str | None = None, version: int | None = None) -> list[PartFile]:
@@ -355,12 +355,16 @@ class Lake:
         if partition_folder(part.partition) != part.path.rpartition("/")[0]:
             raise ValueError(f"{place} is not in the folder of its partition {part.partition}")
 
-    def verify(self, table: str) -> None:
-        """Re-reads every local file of a table and compares its sha256 with its name. Raises PartMissing."""
-        for part in self._parts(table, self._open(table, None), None):
-            path = f"{self.staging(table)}/{part.path}"
-            if not os.path.exists(path) or file_sha256(path) != part.sha256:
-                raise PartMissing(f"{path}: absent, or not the bytes that were committed")
+    def verify(self, *tables: str, snapshot: str | None = None) -> None:
+        """Compares every local file of the tables (of one snapshot) with its sha256; those in a store are compared as
+        they are read. Raises TableMissing, PartMissing, PartDamaged."""
+        for table in tables if self.is_local else ():
+            for part in self._parts(table, self._open(table, snapshot), snapshot):
+                path = f"{self.staging(table)}/{part.path}"
+                try:
+                    check(path, part.sha256)
+                except FileNotFoundError as error:
+                    raise PartMissing(f"{path}: absent, though {table} names it; materialize it again") from error
 
     def _record(self, table: str, delta: DeltaTable, snapshot: str | None) -> None:
         version = data_version(self._parts(table, delta, snapshot))

@@ -2,7 +2,8 @@
 
 A part file lies under its table's root as `<partition folders>/<sha256>.parquet`. It is written under a temporary
 name, synced, and renamed (S3: uploaded whole), so a name that exists always holds the bytes that it names. The same
-rows in the same order give the same bytes: row groups end by the rows alone, whatever the batches were.
+rows in the same order give the same bytes: row groups end by the rows alone, whatever the batches were. Nothing is
+read of a file that is not the bytes of its name (assets.verified).
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from assets.temporary import Owned
+from assets.verified import patiently, whole
 
 if TYPE_CHECKING:
     import polars as pl
@@ -109,14 +113,16 @@ class PartWriter:
         self.schema = pa.schema([field for field in schema if field.name not in partition])
         self.local = "://" not in root
         directory = Path(root, self.folder) if self.local else Path(tempfile.gettempdir())
-        directory.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=directory, prefix=".part-", suffix=".tmp")
-        os.close(handle)
-        self.temporary = Path(name)
+        self._owned = Owned(directory, "part")
+        self.temporary = self._owned.path
         self.rows = 0
         self._pending: list[pa.Table] = []
         self._pending_rows = self._pending_bytes = 0
-        self._writer = pq.ParquetWriter(self.temporary, self.schema, compression="zstd", compression_level=3)
+        try:
+            self._writer = pq.ParquetWriter(self.temporary, self.schema, compression="zstd", compression_level=3)
+        except OSError:
+            self._owned.drop()
+            raise
         self.part: PartFile | None = None
 
     def write(self, batch: pa.RecordBatch | pa.Table) -> None:
@@ -147,13 +153,18 @@ class PartWriter:
         self._pending_bytes = int(total[-1] - (total[start - 1] if start else 0)) if len(total) else 0
 
     def close(self) -> PartFile | None:
-        """Finishes the file and gives it its final name."""
-        if self._pending:
-            self._flush(whole_groups_only=False)
-        self._writer.close()
-        if self.rows == 0:
-            self.temporary.unlink()
-            return None
+        """Finishes the file and gives it its final name; where that fails, nothing is left of it."""
+        try:
+            if self._pending:
+                self._flush(whole_groups_only=False)
+            self._writer.close()
+            if self.rows:
+                self.part = self._publish()
+        finally:
+            self._owned.drop()
+        return self.part
+
+    def _publish(self) -> PartFile:
         sha256, size = file_sha256(self.temporary), self.temporary.stat().st_size
         path = "/".join(piece for piece in (self.folder, f"{sha256}.parquet") if piece)
         if self.local:
@@ -162,15 +173,17 @@ class PartWriter:
             sync(Path(self.root, path).parent)
         else:
             fs, base = filesystem(self.root, self.storage_options)
-            fs.put_file(str(self.temporary), f"{base}/{path}")
-            self.temporary.unlink()
-        self.part = PartFile(path, sha256, self.rows, size, self.partition)
-        return self.part
+            patiently(lambda: fs.put_file(str(self.temporary), f"{base}/{path}"))
+        return PartFile(path, sha256, self.rows, size, self.partition)
 
     def abort(self) -> None:
         """Drops what was written."""
-        self._writer.close()
-        self.temporary.unlink(missing_ok=True)
+        try:
+            self._writer.close()
+        except OSError:
+            pass  # a full disk refuses the end of the file too; the file goes
+        finally:
+            self._owned.drop()
 
     def __enter__(self) -> PartWriter:
         return self
@@ -215,19 +228,33 @@ def read_batches(
     storage_options: dict[str, str] | None = None,
     batch_rows: int = ROWS_PER_BATCH,
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of part files, a hundred or so at a time, in the order of files and rows; without partition columns."""
+    """Rows of part files, a hundred or so at a time, in the order of files and rows; without partition columns.
+
+    Raises FileNotFoundError, PartDamaged before a row of the damaged file is given.
+    """
     fs, base = filesystem(root, storage_options)
     for part in parts:
-        with fs.open(f"{base}/{part.path}", "rb") as handle, pq.ParquetFile(handle) as file:
+        with (
+            whole(fs, f"{base}/{part.path}", part.sha256) as path,
+            open(path, "rb") as handle,
+            pq.ParquetFile(handle) as file,
+        ):
             yield from file.iter_batches(batch_size=batch_rows, columns=columns)
 
 
 def read_part(
     root: str, part: PartFile, storage_options: dict[str, str] | None = None, columns: list[str] | None = None
 ) -> pa.Table:
-    """All rows of a part file, with the schema that it was written with (without partition columns)."""
+    """All rows of a part file, with the schema that it was written with (without partition columns).
+
+    Raises FileNotFoundError, PartDamaged.
+    """
     fs, base = filesystem(root, storage_options)
-    with fs.open(f"{base}/{part.path}", "rb") as handle, pq.ParquetFile(handle) as file:
+    with (
+        whole(fs, f"{base}/{part.path}", part.sha256) as path,
+        open(path, "rb") as handle,
+        pq.ParquetFile(handle) as file,
+    ):
         return file.read(columns=columns)
 
 

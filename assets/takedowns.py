@@ -224,7 +224,8 @@ def sweep(lake: Lake) -> None:
     for unfinished in (".staged-", ".corrupt-", excision.REMOVED):
         _remove(lake.artifacts.root.glob(f"*/{unfinished}*"))
     _remove((lake.local / "work").glob(f"*/{excision.REMOVED}*"))
-    _remove((lake.local / "work").glob("tmp*"))  # texts that clustering lays aside
+    _remove((lake.local / "work").glob("tmp*"))
+    _remove((lake.local / "work").glob(".scratch-*"))  # texts that clustering lays aside
 
 
 def _remove(paths: Iterable[Path]) -> None:

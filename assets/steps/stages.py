@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import polars as pl
@@ -23,6 +22,7 @@ from assets.policy import Dedup, Policy
 from assets.steps import clusters, decide, identity, repeats, statistics
 from assets.steps.evaluation_sets import EvaluationSets, index_file
 from assets.steps.jobs import ShardJob, ShardRecord, code_version, parts_of
+from assets.temporary import owned_folder
 from kernels.text.clusters import THRESHOLD
 
 RANGE_BYTES = 8 << 20  # a WARC file is worked on in ranges of about this size,
@@ -107,6 +107,7 @@ def contamination(
 
 def annotation_statistics(lake: Lake, snapshot: str) -> Commit:
     """Summarises every annotation, by language and host. Raises TableMissing, CommitConflict."""
+    lake.verify("documents", "annotations", snapshot=snapshot)
     hosts = lake.scan("documents", snapshot=snapshot).select("doc_id", "host")
     found = statistics.summarise(lake.scan("annotations", snapshot=snapshot), hosts)
     rows = found.with_columns(pl.lit(snapshot).alias("snapshot"))
@@ -115,6 +116,7 @@ def annotation_statistics(lake: Lake, snapshot: str) -> Commit:
 
 def decisions(lake: Lake, snapshot: str, policy: Policy) -> Commit:
     """Decides about every annotated document under the policy. Raises PolicyError, TableMissing, CommitConflict."""
+    lake.verify("annotations", snapshot=snapshot)
     parts: list[PartFile] = []
     for shards in _groups_of_shards(lake, "annotations", snapshot):
         some = decide.annotated(lake, snapshot).filter(pl.col("shard").is_in(shards))
@@ -137,6 +139,7 @@ def duplicate_clusters(lake: Lake, snapshot: str, threshold: float = THRESHOLD, 
 
     Raises TableMissing, CommitConflict, ValueError (threshold).
     """
+    lake.verify("decisions", "documents", snapshot=snapshot)
     kept = lake.scan("decisions", snapshot=snapshot).filter(pl.col("verdict") == "kept").select("doc_id")
     pages = lake.scan("documents", snapshot=snapshot).select("doc_id", "shard", "fetched_at", "content_hash")
     members = pages.join(kept, on="doc_id", how="semi").collect(engine="streaming")
@@ -160,6 +163,7 @@ def repeated_text(lake: Lake, snapshot: str, dedup: Dedup) -> Commit:
 
     Raises TableMissing, CommitConflict.
     """
+    lake.verify("duplicate_clusters", "documents", snapshot=snapshot)
     stay = lake.scan("duplicate_clusters", snapshot=snapshot).filter("survivor").select("doc_id")
     pages = lake.scan("documents", snapshot=snapshot).select("doc_id", "shard", "host", "fetched_at")
     survivors = pages.join(stay, on="doc_id", how="semi").collect(engine="streaming")
@@ -277,10 +281,8 @@ def _rows(lake: Lake, table: str, snapshot: str, columns: list[str]) -> Iterator
 @contextmanager
 def _scratch(lake: Lake) -> Iterator[Path]:
     """A local folder that goes when the work is done."""
-    place = lake.local / "work"
-    place.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=place) as folder:
-        yield Path(folder)
+    with owned_folder(lake.local / "work", "scratch") as folder:
+        yield folder
 
 
 def _work(lake: Lake) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from assets.steps.jobs import ERRORS, HEARTBEAT, JOB, ShardJob, ShardRecord
+from assets.steps.jobs import ERRORS, HEARTBEAT, JOB, ShardJob, ShardRecord, publish
 
 __all__ = ["Engine", "OnProgress", "ShardFailed", "ShardJob", "ShardRecord"]
 
@@ -51,7 +51,7 @@ def prepare(job: ShardJob) -> Path:
     """Makes the job's folder ready for `python -m assets.steps.worker`; returns the path of its `job.json`."""
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / ERRORS).write_bytes(b"")
-    (job.folder / JOB).write_text(json.dumps(job.to_json(), indent=1))
+    publish(job.folder / JOB, job.to_json())  # a second run may be at the same job, its worker reading this very file
     (job.folder / HEARTBEAT).touch()
     return job.folder.absolute() / JOB
 

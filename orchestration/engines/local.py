@@ -39,6 +39,7 @@ class _Worker:
     index: int | None = None
     attempt: int = 0
     started: int = 0
+    beat: tuple[int, float] = (0, 0.0)  # the heartbeat that was seen last, and when by the monotonic clock
 
 
 class LocalEngine:
@@ -94,7 +95,7 @@ class _Run:
                 else:
                     self._ended(key.fd, worker)
             for worker in self.workers.values():
-                if worker.index is not None and self._stalled(self.jobs[worker.index]):
+                if worker.index is not None and self._stalled(worker, self.jobs[worker.index]):
                     worker.process.kill()
 
     def stop(self) -> None:
@@ -184,8 +185,12 @@ class _Run:
             cause = f"{last_line(log)} (exit code {code}; all of it: {log})"
         self.failures[worker.index] = cause
 
-    def _stalled(self, job: ShardJob) -> bool:
-        return time.time() - (job.folder / HEARTBEAT).stat().st_mtime > self.engine.stall_s
+    def _stalled(self, worker: _Worker, job: ShardJob) -> bool:
+        """Whether no new heartbeat came for so long; the files' clock and ours may differ and jump."""
+        seen, now = (job.folder / HEARTBEAT).stat().st_mtime_ns, time.monotonic()
+        if seen != worker.beat[0]:
+            worker.beat = (seen, now)
+        return now - worker.beat[1] > self.engine.stall_s
 
     def _report(self, shard: str) -> None:
         if self.on_progress:

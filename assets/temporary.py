@@ -1,0 +1,84 @@
+"""Temporary names: files and folders that belong to a living process, and the removal of those whose process is gone.
+
+The owner holds a lock (flock) on what it made; the lock goes with the process, however it ends. Whoever works in the
+same folder next removes what nobody holds. On network file systems locks may be known on one machine only, so a name
+holds its machine's, and another machine's leftovers go when they are a week older than a file made just now: both times
+are the file server's, no clock of ours is asked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+WEEK_S = 7 * 86400
+SUFFIX = ".tmp"
+
+
+class Owned:
+    """A temporary file of this process. Rename it to keep it; `drop` ends the ownership and removes what is left."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.path, self._handle = _made(folder, kind, folders=False)
+
+    def drop(self) -> None:
+        """Removes the file, unless it was renamed."""
+        self.path.unlink(missing_ok=True)
+        self.release()
+
+    def release(self) -> None:
+        """Lets go of the lock."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+@contextmanager
+def owned_folder(folder: Path, kind: str) -> Iterator[Path]:
+    """A temporary folder of this process, which goes at the end."""
+    path, handle = _made(folder, kind, folders=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(handle)
+
+
+def _made(folder: Path, kind: str, *, folders: bool) -> tuple[Path, int]:
+    """A new name and the handle that holds its lock."""
+    folder.mkdir(parents=True, exist_ok=True)
+    host = "".join(letter if letter.isalnum() else "-" for letter in socket.gethostname())
+    mine = f".{kind}-{host}-"
+    while True:
+        if folders:
+            name = tempfile.mkdtemp(dir=folder, prefix=mine, suffix=SUFFIX)
+            handle = os.open(name, os.O_RDONLY)
+        else:
+            handle, name = tempfile.mkstemp(dir=folder, prefix=mine, suffix=SUFFIX)
+        with suppress(OSError):  # a file system without locks: nothing of ours is swept there either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.exists(name):  # else somebody swept it before it was locked
+            break
+        os.close(handle)
+    _sweep(folder, kind, mine, os.fstat(handle).st_mtime)
+    return Path(name), handle
+
+
+def _sweep(folder: Path, kind: str, mine: str, now: float) -> None:
+    """Removes what is in the folder of that kind and nobody holds."""
+    for path in folder.glob(f".{kind}-*{SUFFIX}"):
+        with suppress(OSError):  # another is at it, or it is gone
+            if not path.name.startswith(mine) and now - path.stat().st_mtime < WEEK_S:
+                continue
+            handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            finally:
+                os.close(handle)
