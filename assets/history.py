@@ -123,21 +123,20 @@ def files_there(lake: Lake, table: str) -> dict[str, int]:
     return {name[len(base) + 1 :]: int(info["size"]) for name, info in found.items() if name.endswith(".parquet")}
 
 
-def rows_of(lake: Lake, held: Iterable[Held]) -> pl.LazyFrame:
-    """The rows of one table at some time, with its partition columns; columns that came later are null.
+def rows_of(lake: Lake, held: Iterable[Held], table: str) -> pl.LazyFrame:
+    """The rows of a table at some time, with its partition columns; columns that came later are null.
 
     Nothing is recorded as read: history is for people to ask, no asset is made from it.
     """
-    given = list(held)
-    files = [f"{lake.staging(one.table)}/{part.path}" for one in given for part in one.parts]
-    spec = schemas.table(given[0].table)
+    files = [f"{lake.staging(table)}/{part.path}" for one in held for part in one.parts]
+    spec = schemas.table(table)
     empty = pl.DataFrame(pl.from_arrow(spec.schema.empty_table()))
     if not files:
         return empty.lazy()
     return pl.scan_parquet(
         files,
         hive_partitioning=True,
-        hive_schema={name: pl.String for name in spec.partition_by},
+        hive_schema=dict.fromkeys(spec.partition_by, pl.String()),
         schema=empty.drop(spec.partition_by).schema,
         missing_columns="insert",
         extra_columns="ignore",

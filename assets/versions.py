@@ -190,7 +190,7 @@ class Versions:
                 continue
             said = self.histories[DECISIONS].note(snapshot, held.data_version).get("policy")
             if said is None and held.parts and not self.histories[DECISIONS].missing(held):
-                said = rows_of(self.lake, [held]).select("policy").head(1).collect().item()
+                said = rows_of(self.lake, [held], DECISIONS).select("policy").head(1).collect().item()
             found |= {said} if said else set()
         return tuple(sorted(found))
 

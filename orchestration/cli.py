@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration import crawl, policies, takedowns
+from orchestration import crawl, diff, policies, takedowns, versions
 from orchestration.options import HomeOption, Json, speaks_plainly
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ Model = Annotated[str, typer.Argument(help="champion, base_model, sft_model or r
 app.add_typer(policies.app, name="policy")
 app.add_typer(crawl.app, name="crawl")
 app.add_typer(takedowns.app, name="takedown")
+app.add_typer(versions.app, name="versions")
 
 
 @app.command()
@@ -113,6 +114,7 @@ def trace(
 
 
 app.command("reach")(speaks_plainly(takedowns.reach))
+app.command("diff")(speaks_plainly(diff.diff))
 
 
 @app.command()

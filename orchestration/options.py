@@ -10,7 +10,8 @@ import typer
 ROOMS = ("orchestration", "assets", "models", "kernels")
 FAILURES = (
     "RunFailed", "ShardFailed", "ProgramFailed", "HomeUnusable", "UnsoundInput", "GateRefused", "FetchIncomplete",
-    "StateUnwritable", "TakenDown", "StillThere", "BudgetPassed", "RunInterrupted",
+    "StateUnwritable", "TakenDown", "StillThere", "CorruptVersion", "ShardsDiffer", "AccountingError", "BudgetPassed",
+    "RunInterrupted",
 )  # fmt: skip
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]

@@ -46,7 +46,7 @@ def generate_text(
         "seed": seed,
     }
     with tempfile.TemporaryDirectory() as scratch:
-        said = _program("generate", config, Path(scratch))
+        said = run_model_program("generate", config, Path(scratch))
     if as_json:
         emit({"model": model, "prompt": prompt, "text": said.rstrip("\n")})
     else:
@@ -68,7 +68,7 @@ def export_model(home: Path | None, model: str, directory: Path, form: str, as_j
             exported = lake.open_dir("released_model")
         else:
             config = {"model_dir": str(source), "format": form}
-            _program("export", config, Path(scratch), out=Path(scratch) / "work")
+            run_model_program("export", config, Path(scratch), out=Path(scratch) / "work")
             exported = Path(scratch) / "work" / "final"
         shutil.copytree(exported, Path(scratch) / "copy")
         remember_export(lake.local, directory, resolve(lake, model)[0], source.name)
@@ -93,7 +93,7 @@ def _lake(home: Path | None) -> Lake:
     return LakeResource().open()
 
 
-def _program(command: str, config: dict[str, Any], scratch: Path, out: Path | None = None) -> str:
+def run_model_program(command: str, config: dict[str, Any], scratch: Path, out: Path | None = None) -> str:
     """Runs `python -m models` and returns what it printed. Raises ProgramRefused with its last line."""
     path = scratch / "command.json"
     path.write_text(json.dumps(config))

@@ -48,7 +48,7 @@ def lake(tmp_path) -> Lake:
 
 
 def ids(lake: Lake, known: Versions, digest: str) -> set[str]:
-    rows = rows_of(lake, known.rows(known.find(digest))).select("doc_id").collect()
+    rows = rows_of(lake, known.rows(known.find(digest)), "corpus").select("doc_id").collect()
     return set(rows["doc_id"])
 
 
@@ -94,7 +94,12 @@ def test_a_version_knows_the_tables_it_was_decided_from_whatever_the_clock_says(
     assert (known.known[0].at_ms > known.known[1].at_ms) == skewed
     for version, dropped in zip(known.known, ({"c": "too_short"}, {"b": "language"}), strict=True):
         tables = known.decided_from(version)
-        rows = rows_of(lake, tables["decisions"]).filter(verdict="dropped").select("doc_id", "reason").collect()
+        rows = (
+            rows_of(lake, tables["decisions"], "decisions")
+            .filter(verdict="dropped")
+            .select("doc_id", "reason")
+            .collect()
+        )
         assert dict(rows.iter_rows()) == dropped
         assert len(tables["documents"]) == len(tables["duplicate_clusters"]) == 1
 
@@ -136,5 +141,5 @@ def test_a_log_that_lost_its_beginning_still_gives_what_it_has(lake):
     DeltaTable(lake.staging("corpus"), version=2).create_checkpoint()
     for number in (0, 1):
         Path(lake.staging("corpus"), "_delta_log", f"{number:020d}.json").unlink()
-    versions = [set(rows_of(lake, [h]).collect()["doc_id"]) for h in history(lake, "corpus").held.values()]
+    versions = [set(rows_of(lake, [h], "corpus").collect()["doc_id"]) for h in history(lake, "corpus").held.values()]
     assert versions == [{"a", "b"}, {"b"}]
