@@ -68,8 +68,8 @@ class Whole:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two sides compared. `changed` pages are in both with another text, where `texts_compared`; `hosts`: [host, count in a, count in b] of
-    those that differ most; `n_hosts`: hosts of either side."""
+    """Two sides compared. `changed` pages are in both with another text, where `texts_compared`; `hosts`: [host, count
+    in a, count in b] of those that differ most; `n_hosts`: hosts of either side."""
 
     a: Whole
     b: Whole

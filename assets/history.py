@@ -128,16 +128,17 @@ def rows_of(lake: Lake, held: Iterable[Held], table: str) -> pl.LazyFrame:
 
     Nothing is recorded as read: history is for people to ask, no asset is made from it.
     """
-    files = [f"{lake.staging(table)}/{part.path}" for one in held for part in one.parts]
+    parts = [part for one in held for part in one.parts]
     spec = schemas.table(table)
     empty = pl.DataFrame(pl.from_arrow(spec.schema.empty_table()))
-    if not files:
+    if not parts:
         return empty.lazy()
+    inside = [name for name in empty.columns if name not in parts[0].partition]  # tables of earlier code were cut less
     return pl.scan_parquet(
-        files,
+        [f"{lake.staging(table)}/{part.path}" for part in parts],
         hive_partitioning=True,
-        hive_schema=dict.fromkeys(spec.partition_by, pl.String()),
-        schema=empty.drop(spec.partition_by).schema,
+        hive_schema=dict.fromkeys(parts[0].partition, pl.String()),
+        schema=empty.select(inside).schema,
         missing_columns="insert",
         extra_columns="ignore",
         storage_options=lake.storage_options,

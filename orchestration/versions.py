@@ -158,15 +158,18 @@ def show(rows: list[dict[str, Any]]) -> None:
     from orchestration.display import number
 
     table = Table(title=f"{len(rows)} versions of the corpus", title_justify="left")
-    for column in ("version", "made", "snapshots", "documents", "bytes", "tokens", "policy", "used by"):
-        justify = "right" if column in ("snapshots", "documents", "bytes", "tokens") else "left"
-        table.add_column(column, overflow="fold", justify=justify)
+    for column in ("version", "documents", "bytes", "tokens", "policy", "used by"):
+        figures = column in ("documents", "bytes", "tokens")
+        table.add_column(
+            column, overflow="fold", no_wrap=column in ("version", "used by"), justify="right" if figures else "left"
+        )
     for row in rows:
-        name = row["digest"][:12] + ("\nnow" if row["current"] else "" if row["readable"] else "\ngone")
+        there = "now" if row["current"] else "" if row["readable"] else "gone"
+        snapshots = f"{len(row['snapshots'])} snapshots" if len(row["snapshots"]) > 1 else next(iter(row["snapshots"]))
+        name = "\n".join(filter(None, [row["digest"][:12], row["at"][:16].replace("T", " "), snapshots, there]))
         used = [one["asset"] + ("" if one["current"] else f" {one['digest'][:8]}") for one in row["used_by"]]
-        counts = (len(row["snapshots"]), row["rows"], row["bytes"], row["tokens"])
         where = (", ".join(row["policies"]), "\n".join(used))
-        table.add_row(name, row["at"][:16].replace("T", " "), *map(number, counts), *map(escape, where))
+        table.add_row(name, *(number(row[key]) for key in ("rows", "bytes", "tokens")), *map(escape, where))
     console = Console()
     console.print(table)
     for row in rows:

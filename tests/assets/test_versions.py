@@ -32,7 +32,7 @@ def decide(lake: Lake, snapshot: str, kept: list[str], dropped: dict[str, str], 
     ]
     lake.write("decisions", frame("decisions", verdicts), replace={"snapshot": snapshot}, note={"policy": policy})
     lake.parts("decisions", snapshot=snapshot)
-    clusters = [{"snapshot": snapshot, "doc_id": one, "cluster_id": one, "survivor": True} for one in kept]
+    clusters = [{**where, "doc_id": one, "cluster_id": one, "survivor": True} for one in kept]
     lake.write("duplicate_clusters", frame("duplicate_clusters", clusters), replace={"snapshot": snapshot})
     lake.parts("duplicate_clusters", snapshot=snapshot)
     corpus = [
