@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from assets import dedup_index
 from assets.descent import MODELS, SAW, Holding, artifacts_held
 from assets.lake import Lake, TableMissing
 from assets.parts import ROWS_PER_GROUP, read_batches
@@ -25,6 +26,7 @@ from assets.steps.scopes import Refusal, Scope, near, selecting
 PAGE = ("doc_id", "snapshot", "shard", "warc_path", "warc_offset", "url", "host", "content_hash")
 PAGE_SCHEMA = {name: pl.Int64 if name == "warc_offset" else pl.String for name in PAGE}
 EXPORTS, EXPORT = "exports.jsonl", "export"
+INDEXED, MEMBERS = "corpus_clusters", "members of the index"
 EMPTY_TEXT = "99aa06d3014798d86001c324468d497f"  # xxh3-128 of nothing: pages without text are no copies of each other
 
 
@@ -118,7 +120,8 @@ def _texts_read(lake: Lake, scope: Scope) -> set[str]:
 
 
 def near_pages(lake: Lake, pages: pl.DataFrame) -> pl.DataFrame:
-    """Pages that are not asked for but nearly are: of the same cluster, or of the same text in any snapshot."""
+    """Pages that are not asked for but nearly are: of the same cluster, in their snapshot or over all, or of the same
+    text in any snapshot."""
     empty = pl.DataFrame(schema={**PAGE_SCHEMA, "of": pl.String})
     ids = pages["doc_id"].to_list()
     if not ids or not lake.exists("documents"):
@@ -131,13 +134,12 @@ def near_pages(lake: Lake, pages: pl.DataFrame) -> pl.DataFrame:
     )
     of_text = hashes.select("content_hash", pl.col("doc_id").alias("of")).unique("content_hash", keep="first")
     pairs = [same.join(of_text.lazy(), on="content_hash").select("doc_id", "of").collect(engine="streaming")]
-    if lake.exists("duplicate_clusters"):
-        clusters = lake.scan("duplicate_clusters").select("doc_id", "snapshot", "cluster_id").collect()
-        ours = clusters.filter(pl.col("doc_id").is_in(ids)).select(
-            "cluster_id", "snapshot", pl.col("doc_id").alias("of")
-        )
-        ours = ours.sort("of").unique(["cluster_id", "snapshot"], keep="first")
-        pairs.append(clusters.join(ours, on=["cluster_id", "snapshot"]).select("doc_id", "of"))
+    for table, cluster in (("duplicate_clusters", ["cluster_id", "snapshot"]), ("corpus_clusters", ["cluster_id"])):
+        if lake.exists(table):
+            clusters = lake.scan(table).select("doc_id", *cluster).collect()
+            ours = clusters.filter(pl.col("doc_id").is_in(ids)).rename({"doc_id": "of"})
+            ours = ours.sort("of").unique(cluster, keep="first")
+            pairs.append(clusters.join(ours, on=cluster).select("doc_id", "of"))
     others = pl.concat(pairs).filter(~pl.col("doc_id").is_in(ids)).sort("of").unique("doc_id", keep="first")
     if others.is_empty():
         return empty
@@ -146,7 +148,7 @@ def near_pages(lake: Lake, pages: pl.DataFrame) -> pl.DataFrame:
 
 
 def rows_held(lake: Lake, ids: set[str]) -> list[Holding]:
-    """The tables that have rows of these documents, by snapshot, and the files of earlier versions that do."""
+    """The tables that have rows of these documents, by snapshot, the files of earlier versions, and the index."""
     held, wanted = [], pl.col("doc_id").is_in(sorted(ids))
     for name in tables_of_documents():
         try:
@@ -162,6 +164,10 @@ def rows_held(lake: Lake, ids: set[str]) -> list[Holding]:
             n = pl.scan_parquet(earlier, hive_partitioning=False).filter(wanted).select(pl.col("doc_id").n_unique())
             if n := n.collect(engine="streaming").item():
                 held.append(Holding(name, "", "", "rows of earlier versions", n, current=False))
+    if lake.exists(INDEXED):
+        version, place = lake.version_of(INDEXED), str(lake.local / dedup_index.FOLDER)
+        members = dedup_index.held(lake.local, ids)
+        held += [Holding(INDEXED, name, version, MEMBERS, n, place=place) for name, n in members.items()]
     return held
 
 

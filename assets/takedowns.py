@@ -23,7 +23,7 @@ from assets.descent import DESCENDANTS, MADE_FROM, SAW, artifacts_held
 from assets.lake import Lake
 from assets.parts import PartFile, PartWriter, read_part
 from assets.policy import Policy
-from assets.reach import EXPORT, PAGE_SCHEMA, named, reach, rows_held, tables_of_documents
+from assets.reach import EXPORT, MEMBERS, PAGE_SCHEMA, named, reach, rows_held, tables_of_documents
 from assets.schemas import TABLES, table
 from assets.steps import stages
 from assets.steps.documents import TAKEDOWN
@@ -33,7 +33,7 @@ DELETED_LAST = "documents"  # by whose rows the others are found
 KIND = f"skipped:{TAKEDOWN}"
 
 # what may not hold a page afterwards; models and what descends from them are marked
-DELETED = ("rows", "rows of earlier versions", "spans", MADE_FROM)
+DELETED = ("rows", "rows of earlier versions", MEMBERS, "spans", MADE_FROM)
 
 OnStep = Callable[[str], None]
 
@@ -60,6 +60,9 @@ def apply(lake: Lake, engine: stages.Engine, policy: Policy, on_step: OnStep | N
     _delete_rows(lake, pages, step)
     for snapshot in sorted(set(pages["snapshot"])):
         _put_right(lake, engine, policy, snapshot, set(pages.filter(snapshot=snapshot)["shard"]), step)
+    if lake.exists("corpus_clusters"):
+        step("clusters of all snapshots")
+        stages.corpus_clusters(lake, policy.dedup.similarity, policy.line_filter)
     step("token shards")
     rewritten = excision.excise(lake, ids)
     step("made data")

@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets import policy
+from assets import dedup_index, policy
 from assets.crawl import manifest_rows
 from assets.lake import Lake
-from assets.reach import reach
+from assets.reach import MEMBERS, reach
 from assets.release import takedown_objections
 from assets.schemas import TABLES
 from assets.steps import stages
@@ -23,6 +23,7 @@ from assets.takedowns import apply, seen_by
 from models.artifacts import seal
 from models.data import tokenize, tokenizer
 from tests.assets.byte_search import holding
+from tests.assets.dedup_index.lakes import Page, commit
 from tests.assets.takedown_crawl import SNAPSHOT, write_crawl
 
 REPO = Path(__file__).resolve().parents[2]
@@ -44,6 +45,7 @@ def make_tables(lake: Lake, engine, root) -> None:
     stages.duplicate_clusters(lake, SNAPSHOT)
     stages.repeated_text(lake, SNAPSHOT, RULES.dedup)
     stages.corpus(lake, engine, SNAPSHOT)
+    stages.corpus_clusters(lake)
 
 
 def shards(lake: Lake, out) -> str:
@@ -138,6 +140,30 @@ def test_next_survivor_of_the_cluster_is_promoted_and_offered(whole, home, here_
     rows = lake.scan("corpus").filter(pl.col("doc_id").is_in([first.doc_id, near.doc_id, copy.doc_id])).collect()
     assert rows.select("doc_id", "cluster_size").rows() == [(near.doc_id, 2)]
     assert {page["doc_id"] for page in report["near"]} == {near.doc_id, copy.doc_id}
+
+
+def test_the_index_of_all_snapshots_holds_no_page_afterwards_and_promotes_across_them(whole, home, here_engine):
+    _, files, _ = whole
+    first, near = files[0][0], files[1][0]
+    lake = Lake(home)
+    commit(lake, "s2", [Page("later", first.text, 300)])  # a snapshot whose only page is a copy of the first
+    stages.corpus_clusters(lake)
+    rows = pl.col("doc_id").is_in([first.doc_id, "later"])
+    columns = ("doc_id", "cluster_id", "cluster_size")
+    expected = [("later", first.doc_id, 4), (first.doc_id, first.doc_id, 4)]
+    assert sorted(lake.scan("corpus_clusters").filter(rows).select(columns).collect().rows()) == sorted(expected)
+    found = reach(lake, scope("document", first.doc_id))
+    assert [one.partition for one in found.holdings if one.what == MEMBERS] == [SNAPSHOT]
+    assert {"later", near.doc_id} <= set(found.near["doc_id"])
+    for page in (first, near):
+        ask(home, "document", page.doc_id)
+    apply(lake, here_engine(), RULES)
+    copy = files[1][1].doc_id
+    left = lake.scan("corpus_clusters").filter(pl.col("doc_id").is_in([copy, "later"])).select(columns).collect()
+    assert sorted(left.rows()) == sorted([(copy, copy, 2), ("later", copy, 2)])
+    assert dedup_index.held(home, [first.doc_id, near.doc_id]) == {}
+    index = [path.read_bytes() for path in (home / dedup_index.FOLDER).rglob("*") if path.is_file()]
+    assert not [one for one in index if first.doc_id.encode() in one or near.doc_id.encode() in one]
 
 
 def test_only_the_shards_touched_are_made_again(whole, home, here_engine):
