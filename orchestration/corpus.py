@@ -7,15 +7,15 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from assets.crawl import SUFFIXES
 from assets.steps.funnel import Funnel, rows
 from orchestration import display
 from orchestration.engines.choose import engine as chosen_engine
 from orchestration.home import locate
+from orchestration.inputs import gathered
 
 
 def corpus_command(warc: list[Path], out: Path, policy: str, workers: int | None, as_json: bool) -> None:
-    """Runs it and says what it did. Raises InputMissing, PolicyError, OutputTaken before anything is written."""
+    """Runs it and says what it did. InputMissing, BadWacz, PolicyError, OutputTaken come before anything is written."""
     from assets.steps.pipeline import run_corpus
 
     watch = display.Stopwatch()
@@ -28,8 +28,8 @@ def corpus_command(warc: list[Path], out: Path, policy: str, workers: int | None
 
         cache = locate().root / "cache"
         engine = chosen_engine(workers=workers)
-        with PeakMemory() as memory:
-            funnel = run_corpus(expand(warc), out, engine, policy, show, cache=cache)
+        with gathered(warc, out) as files, PeakMemory() as memory:
+            funnel = run_corpus(files, out, engine, policy, show, cache=cache)
     seconds, peak = watch.seconds, memory.bytes
     speed = {
         "seconds": seconds,
@@ -47,15 +47,6 @@ def corpus_command(warc: list[Path], out: Path, policy: str, workers: int | None
             f" payload, peak memory {peak / 1e6:.0f} MB in all, {engine.peak_worker_bytes / 1e6:.0f} MB a worker",
             highlight=False,
         )
-
-
-def expand(paths: list[Path]) -> list[Path]:
-    """Files as they are; of folders every WARC and WET file below them."""
-    return [
-        file
-        for path in paths
-        for file in (sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES)) if path.is_dir() else [path])
-    ]
 
 
 def show_funnel(funnel: Funnel, out: Path) -> None:

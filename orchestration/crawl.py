@@ -5,9 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestration import subscribing
 from orchestration.options import HomeOption, Json, speaks_plainly
 
 app = typer.Typer(no_args_is_help=True, help="Take records from Common Crawl by its index: plan what it costs, fetch.")
+app.command("subscribe")(speaks_plainly(subscribing.subscribe))
+app.command("due")(speaks_plainly(subscribing.due))
 
 COMMON_CRAWL = "https://data.commoncrawl.org"
 PAGE_TYPES = ["text/html", "application/xhtml+xml"]
@@ -139,7 +142,7 @@ def fetch(
 def files(
     snapshot: Annotated[str, typer.Argument(help="CC-MAIN-2024-22, CC-NEWS-2024-05 or CC-NEWS-2024-05-17.")],
     source: Annotated[str, typer.Option(help="s3://, https:// or a folder, laid out as Common Crawl.")] = COMMON_CRAWL,
-    kind: Annotated[str, typer.Option(help="warc or wet.")] = "warc",
+    kind: Annotated[str, typer.Option(help="warc, wet or robotstxt.")] = "warc",
     limit: Annotated[int, typer.Option(min=1, help="The next so many that are not there yet.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Fetch them to OUT/<snapshot>/; without it, only say.")] = None,
     price: Annotated[str | None, typer.Option(help="Line of the price table (default: by the source).")] = None,
@@ -210,6 +213,37 @@ def unpack(
         return
     for name, size, _ in made:
         typer.echo(f"{folder / name}  {size:,} bytes")
+
+
+@app.command()
+@speaks_plainly
+def robots(
+    warc: Annotated[list[Path], typer.Argument(help="WARC files or folders with robots.txt or tdmrep.json records.")],
+    out: Annotated[Path, typer.Option(help="The ledger: for --opt-out and for subscriptions.")],
+    agent: Annotated[Many, typer.Option(help="User agent that must be let in; repeatable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a ledger of the hosts whose robots.txt or tdmrep.json keeps text miners out of the whole site."""
+    from assets.crawl_index.robots import AGENTS, opted_out
+    from assets.parts import sync
+    from orchestration import display
+    from orchestration.inputs import InputMissing, expand
+
+    paths = expand(warc)
+    if missing := next((path for path in paths if not path.is_file()), None):
+        raise InputMissing(f"{missing}: no such file")
+    found = opted_out(paths, tuple(agent or AGENTS))
+    temporary = out.with_name(f".{out.name}.tmp")
+    temporary.write_text(found.lines())
+    sync(temporary)
+    temporary.replace(out)
+    counts = {"hosts": len(found.hosts), "read": found.read, "in_part": found.in_part, "broken": found.broken}
+    if as_json:
+        display.emit({"out": str(out), **counts})
+    else:
+        typer.echo(
+            f"{out}: {counts['hosts']:,} hosts opted out, of {counts['read']:,} files; {counts['in_part']:,} in part"
+        )
 
 
 def show_files(sized: list[tuple[str, int]], fetched: list[tuple], cost: float, out: Path | None) -> None:

@@ -27,13 +27,15 @@ class LedgerUnusable(ValueError):
 
 @dataclass(frozen=True)
 class Ledger:
-    """Domains that opted out, lower case, each with its reason ("" where none is given); subdomains are meant too."""
+    """Domains that opted out, lower case, each with its reason ("" where none is given); subdomains are meant too, but
+    not those of a name that stands with `=` before it."""
 
     domains: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
-        """A text file: a domain a line, then a space and the reason, if any; # starts a comment. LedgerUnusable."""
+        """A text file: a domain a line, or =host for one host without its subdomains, then a space and the reason, if
+        any; # starts a comment. Raises LedgerUnusable."""
         domains = {}
         try:
             lines = path.read_text("utf-8").splitlines()
@@ -43,15 +45,19 @@ class Ledger:
             name, _, reason = line.partition("#")[0].strip().partition(" ")
             if not name:
                 continue
-            domain = name.lower().removeprefix("*.").strip(".")
+            alone, bare = ("=", name[1:]) if name.startswith("=") else ("", name.removeprefix("*."))
+            domain = bare.lower().strip(".")
             if not HOST.fullmatch(domain):
                 raise LedgerUnusable(f"{path}, line {number}: {name[:80]!r} is no domain")
-            domains[domain] = reason.strip()
+            domains[alone + domain] = reason.strip()
         return cls(domains)
 
     def covers(self, host: str) -> str | None:
         """The domain of the ledger that a host belongs to; None if none."""
-        labels = host.lower().rstrip(".").split(".")
+        bare = host.lower().rstrip(".")
+        if f"={bare}" in self.domains:
+            return bare
+        labels = bare.split(".")
         return next((name for i in range(len(labels)) if (name := ".".join(labels[i:])) in self.domains), None)
 
     def covered(self, hosts: pl.Series) -> pl.Series:

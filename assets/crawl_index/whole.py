@@ -29,7 +29,7 @@ from assets.crawl_index.sources import Missing, OutsideFile, Source, Transient, 
 from assets.parts import file_sha256, sync
 from assets.steps.members import members
 
-KINDS = ("warc", "wet")
+KINDS = ("warc", "wet", "robotstxt")
 NEWS = re.compile(r"CC-NEWS-(\d{4})-(\d\d)(?:-(\d\d))?")
 DAY_OF_NEWS = re.compile(r"/CC-NEWS-(\d{4})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\d*-[^/]*$")
 FILES = {
