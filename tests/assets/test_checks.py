@@ -34,6 +34,9 @@ def made(tmp_path_factory, block_list_cache) -> Path:
         environment.setenv("STEMMA_CRAWL", str(root / "crawl"))
         with dg.DagsterInstance.ephemeral() as instance:
             assert run(instance, "pages").success
+            clusters = definitions.build().resolve_job_def("models")
+            chosen = [dg.AssetKey(["corpus_clusters"])]
+            assert clusters.execute_in_process(instance=instance, asset_selection=chosen, run_config=QUIET).success
     return root
 
 
@@ -106,6 +109,10 @@ BROKEN = {
     ),
     ("duplicate_clusters", "every_source_keeps_its_share"): (
         "duplicate_clusters", [pl.lit(False).alias("survivor")], slice(None),
+    ),
+    ("corpus_clusters", "clusters_partition_the_corpus"): ("corpus_clusters", [], slice(1, None)),
+    ("corpus_clusters", "clusters_are_those_of_the_index"): (
+        "corpus_clusters", [first_row(pl.lit(0.5), "similarity")], slice(None),
     ),
     ("repeated_text", "spans_lie_in_their_texts"): (
         "repeated_text", [pl.lit([{"start": 5, "end": 5}]).alias("cut")], slice(None),
