@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 from orchestration.engines.base import Engine, OnProgress, ShardJob, ShardRecord
 
-ENGINES = ("local", "slurm")
+ENGINES = ("local", "ray", "slurm")
 
 
 class EngineUnknown(ValueError):
@@ -35,6 +35,17 @@ def engine(name: str | None = None, workers: int | None = None) -> Engine:
         from orchestration.engines.local import LocalEngine
 
         return LocalEngine(width)
+    if chosen == "ray":
+        need("ray", "ray")
+        from orchestration.engines.ray import RayEngine
+
+        memory_mb = positive("STEMMA_RAY_MEMORY_MB")
+        return RayEngine(
+            width,
+            address=os.environ.get("STEMMA_RAY_ADDRESS"),
+            cpus=positive("STEMMA_RAY_CPUS") or 1,
+            memory_bytes=memory_mb and memory_mb << 20,
+        )
     if chosen == "slurm":
         from orchestration.engines.slurm import SlurmEngine
         from orchestration.engines.slurm_queue import SlurmSettings
