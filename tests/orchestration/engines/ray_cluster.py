@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 missing = None if find_spec("ray") else "Ray is not installed: pip install -e '.[ray]'"
-WAIT_S = 120.0
+WAIT_S = 120
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
 QUIET = ["--disable-usage-stats", "--object-store-memory", str(80 << 20), "--min-worker-port=0", "--max-worker-port=0"]
 
@@ -39,7 +39,6 @@ class RayCluster:
         port = self.address.rpartition(":")[2]
         options = ["--head", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={self.folder}"]
         self.head = self._start([*options, f"--port={port}"], {})
-        wait_for(lambda: _listens(self.address), "the head of the cluster")
         for _ in range(self.wanted):
             self.add()
         return self
@@ -60,10 +59,15 @@ class RayCluster:
         _fell(node)
 
     def _start(self, options: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        seen = {**os.environ, "RAY_TMPDIR": str(self.folder), "TMPDIR": str(self.folder), **environment}
-        with (self.folder / "start.log").open("ab") as log:
-            command = [*RAY, *QUIET, "--node-ip-address=127.0.0.1", *options]
-            return subprocess.Popen(command, cwd=self.folder, env=seen, stdout=log, stderr=log)
+        """A head or node that has joined: Ray says so. It has a long time for it, for the machine may be busy."""
+        here = {"RAY_TMPDIR": str(self.folder), "TMPDIR": str(self.folder), "RAY_raylet_start_wait_time_s": str(WAIT_S)}
+        said = self.folder / f"start-{len(list(self.folder.glob('start-*')))}.log"
+        with said.open("wb") as log:
+            seen = {**os.environ, **here, **environment}
+            started = subprocess.Popen([*RAY, *QUIET, *options], cwd=self.folder, env=seen, stdout=log, stderr=log)
+        wait_for(lambda: b"Ray runtime started" in said.read_bytes() or started.poll(), f"Ray to start: see {said}")
+        assert started.poll() is None, said.read_text()[-2000:]
+        return started
 
     def workers(self) -> list[psutil.Process]:
         """Worker processes of Stemma on the cluster's nodes."""
@@ -109,12 +113,6 @@ def _hunting(cluster: RayCluster, shot: Callable[[psutil.Process], object], time
         thread.join()
 
 
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    with socket.socket() as one:
-        return one.connect_ex((host, int(port))) == 0
-
-
 def _fell(node: subprocess.Popen[bytes]) -> None:
     """Kills the node's processes all at once."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -146,5 +144,5 @@ def wait_for(happened: Callable[[], object], what: str) -> None:
     """Waits for it. Raises AssertionError when it does not come."""
     deadline = time.monotonic() + WAIT_S
     while not happened():
-        assert time.monotonic() < deadline, f"waited {WAIT_S:g} s for {what}"
+        assert time.monotonic() < deadline, f"waited {WAIT_S} s for {what}"
         time.sleep(0.05)

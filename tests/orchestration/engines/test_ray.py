@@ -1,6 +1,5 @@
 """The Ray engine on a real cluster of several nodes: the local engine's bytes, whatever dies, hangs or differs."""
 
-import os
 import shutil
 import signal
 import subprocess
