@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from assets.crawl_index.fetch import fetch
 from assets.crawl_index.fetches import Fetches, local
+from assets.crawl_index.journal import only_one
 from assets.crawl_index.mirror import Mirror
 from assets.crawl_index.moving import Limits
 from assets.crawl_index.plan import PlanUnusable, left_out_path, read_plan, write_plan
@@ -76,13 +77,14 @@ def take(
     out = local(crawl_root)
     mirror = None if out else Mirror(crawl_root, stage, storage_options)
     out = out or stage
-    if mirror:
-        mirror.pull()
-        mirror.push()  # what an interrupted run had fetched and not put there yet
     work = _take_files if one.by_files else _take_records
-    taken = work(one, snapshot, str(out), out, refusal, storage_options, limits or Limits(), progress)
-    if mirror:
-        mirror.push()
+    with only_one(out / ".fetch" / "next"):
+        if mirror:
+            mirror.pull()
+            mirror.push()  # what an interrupted run had fetched and not put there yet
+        taken = work(one, snapshot, str(out), out, refusal, storage_options, limits or Limits(), progress)
+        if mirror:
+            mirror.push()
     return taken
 
 

@@ -13,9 +13,8 @@ import pytest
 
 from assets.crawl import listing, snapshots
 from assets.crawl_index import fetch as fetching
-from assets.crawl_index import ranges
 from assets.crawl_index.fetch import FetchIncomplete, fetch
-from assets.crawl_index.journal import AlreadyFetching, Held, Journal, only_one
+from assets.crawl_index.journal import AlreadyFetching, only_one
 from assets.crawl_index.moving import Limits
 from assets.crawl_index.plan import Plan, left_out_path, read_plan, write_plan
 from assets.crawl_index.planning import make_plan
@@ -24,6 +23,7 @@ from assets.crawl_index.sources import SourceRefused
 from assets.steps import warc
 from assets.steps.ledger import Ledger as Takedowns
 from assets.steps.scopes import scope
+from tests.assets.crawl_index.outcome import held_spans, moved_again, visible, warcs
 from tests.assets.crawl_index.stand_in import SNAPSHOT
 from tests.faults.proxy import KINDS, Fault, FaultProxy
 from tests.faults.range_server import RangeServer
@@ -34,66 +34,6 @@ PAGE = r"\.warc\.gz"
 
 class Interrupted(Exception):
     """Stands for whatever ends a fetch."""
-
-
-@pytest.fixture(scope="module")
-def plan_path(common_crawl, tmp_path_factory) -> Path:
-    """A plan of a hundred records in several requests and three outputs, without the page that opts out itself."""
-    path = tmp_path_factory.mktemp("plan") / "plan.parquet"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranges, "GAP_BYTES", 2000)
-        patch.setattr(ranges, "STREAM_SHARE", 0.97)
-        patch.setattr(ranges.outputs, "__defaults__", (800_000,))
-        refusing = make_plan(str(common_crawl), Selection(SNAPSHOT, hosts=("lobste.rs",)))
-        plan = make_plan(
-            str(common_crawl),
-            Selection(SNAPSHOT, languages=("eng",), limit=100),
-            source=str(common_crawl),
-            held=refusing.records["content_digest"],
-        )
-    write_plan(plan, path)
-    totals = plan.totals()
-    assert totals["records"] == 100 and totals["requests"] > 8 and totals["outputs"] == 3
-    return path
-
-
-@pytest.fixture(scope="module")
-def undisturbed(plan_path, common_crawl, sliced) -> dict[str, str]:
-    """Path and sha256 of what the fetch must make, found the plain way."""
-    records = read_plan(plan_path).records
-    name = hashlib.sha256(plan_path.read_bytes()).hexdigest()[:12]
-    return {
-        f"{SNAPSHOT}/{SNAPSHOT}-{name}-{output:05}.warc.gz": hashlib.sha256(
-            sliced(common_crawl, records.filter(pl.col("output") == output))
-        ).hexdigest()
-        for output in range(3)
-    }
-
-
-def visible(out: Path) -> dict[str, str]:
-    """What readers of the crawl can see, with its sha256."""
-    if not out.is_dir():
-        return {}
-    found = [path for path in out.rglob("*") if path.is_file() and ".fetch" not in path.parts]
-    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
-
-
-def warcs(out: Path) -> dict[str, str]:
-    return {name: digest for name, digest in visible(out).items() if name.endswith(".warc.gz")}
-
-
-def held_spans(plan: Plan, out: Path) -> set[tuple[str, int, int]]:
-    """(WARC file, start, end) of the records that an interrupted fetch holds."""
-    spans = set()
-    for state in (out / ".fetch").iterdir():
-        for log in state.glob("*.journal"):
-            journal = Journal(state, int(log.stem), plan.records.filter(pl.col("output") == int(log.stem)).height)
-            journal.close()
-            for number, one in journal.settled.items():
-                if isinstance(one, Held):
-                    name, start, length = plan.records.select("warc_filename", "warc_offset", "warc_length").row(number)
-                    spans.add((name, start, start + length))
-    return spans
 
 
 def test_the_fetched_files_are_the_chosen_records_and_the_crawl_assets_read_them(
@@ -188,16 +128,6 @@ def test_interrupted_anywhere_it_goes_on_without_moving_a_record_twice(seed, pla
     assert moved_again(before, web.served[asked:]) == []
     assert warcs(tmp_path) == undisturbed and outcome.records == plan.records.height
     assert not list((tmp_path / ".fetch").iterdir())
-
-
-def moved_again(held: set[tuple[str, int, int]], served: list[tuple[str, int, int]]) -> list:
-    """Spans that were sent and touch a record that was held."""
-    return [
-        (name, start, end)
-        for name, start, end in served
-        for other, first, last in held
-        if name == other and start < last and first < end
-    ]
 
 
 @pytest.mark.parametrize("seed", range(5))
