@@ -1,5 +1,6 @@
 """What all assets share: groups, owners, pools, freshness, named automation conditions, and how they are declared."""
 
+import time
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,6 +25,7 @@ class Group(StrEnum):
     INSTRUCT = "instruct"
     REINFORCEMENT = "reinforcement"
     RELEASE = "release"
+    OPERATIONS = "operations"  # records of what happened: never outdated, for nothing is built on them
 
 
 class Pool(StrEnum):
@@ -41,8 +43,10 @@ TRAIN_WEEKLY_WHEN_SOUND = (dg.AutomationCondition.on_cron("0 3 * * 6", "UTC") & 
     "train_weekly_when_sound"
 )
 
-DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36))
-WEEKLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_window=timedelta(days=8))
+# Dagster's freshness is the age of the newest materialization. What has nothing new is not made again, so only the
+# night's report is due every night; a table is late when no snapshot came for longer than Common Crawl takes.
+NIGHTLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
+MONTHLY = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=62), warn_window=timedelta(days=38))
 
 BLOCKING: dict[str, list[str]] = {}  # asset: names of its blocking checks; the guard inside a consumer reads it
 
@@ -83,9 +87,31 @@ def stage(
         "code_version": version,
         "pool": str(pool),
         "automation_condition": TRAIN_WEEKLY_WHEN_SOUND if trains else REFRESH_WHEN_SOUND,
-        "freshness_policy": DAILY if corpus_side else WEEKLY,
+        "freshness_policy": MONTHLY,
         "partitions_def": SNAPSHOTS if per_snapshot else None,
         "metadata": {"dagster/column_schema": column_schema(schema)} if schema is not None else {},
+    }
+
+
+def records(group: Group, *, kinds: set[str], version: str, nightly: bool = False) -> dict[str, Any]:
+    """Arguments of `dg.asset` for a record of what happened; `nightly` when one is due every night."""
+    return {
+        "group_name": str(group),
+        "kinds": kinds,
+        "owners": [CORPUS_TEAM],
+        "code_version": version,
+        "pool": str(Pool.CPU),
+        "freshness_policy": NIGHTLY if nightly else None,
+    }
+
+
+def cost(started: float, cpu_before: float) -> dict[str, float]:
+    """The metadata of what was spent since (time.monotonic(), assets.making.cpu_seconds())."""
+    from assets.making import cpu_seconds
+
+    return {
+        "stemma/wall_s": round(time.monotonic() - started, 3),
+        "stemma/cpu_s": round(cpu_seconds() - cpu_before, 3),
     }
 
 

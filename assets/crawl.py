@@ -37,6 +37,15 @@ def snapshots(root: str) -> list[str]:
     return sorted(found)
 
 
+def snapshot_folders(root: str) -> list[str]:
+    """Names of the folders under a crawl root, sorted, whatever they hold. Raises CrawlMissing."""
+    fs, base = filesystem(root)
+    if not fs.isdir(base):
+        raise CrawlMissing(f"the crawl root {root} is not a folder")
+    entries = fs.ls(base, detail=True)
+    return sorted(one["name"].rstrip("/").split("/")[-1] for one in entries if one["type"] == "directory")
+
+
 def listing(root: str, snapshot: str) -> list[tuple[str, int]]:
     """(path below the root, bytes) of every WARC file of a snapshot, sorted. Raises CrawlMissing."""
     fs, base = filesystem(root)

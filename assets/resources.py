@@ -75,6 +75,14 @@ class Engine(Protocol):
         ...
 
 
+class Surveyor(Protocol):
+    """Who knows what is outdated, all the way up the graph."""
+
+    def outdated(self, instance: dg.DagsterInstance) -> list[dict[str, Any]]:
+        """A row (asset, status, because) for everything that is not current, inputs first."""
+        ...
+
+
 class Progress:
     """Shows how far an asset is. This one shows nothing: for daemons, logs and tests."""
 

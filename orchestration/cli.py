@@ -146,6 +146,24 @@ def status(
 
 @app.command()
 @speaks_plainly
+def nightly(home: HomeOption = None, as_json: Json = False) -> None:
+    """One night: discover, apply takedowns, fetch, refresh what is outdated of the data plane, report. For cron."""
+    from orchestration import display
+    from orchestration.nightly import run_night
+
+    with display.live_progress(as_json) as progress:
+        done = run_night(home, progress)
+    if as_json:
+        made = [str(node) for node in done.made]
+        display.emit({"folder": str(done.folder), "made": made, "report": done.report, "cost": done.cost})
+    else:
+        display.show_night(done.report, done.cost, done.folder)
+    if not done.succeeded:
+        raise typer.Exit(1)
+
+
+@app.command()
+@speaks_plainly
 def generate(
     model: Model,
     prompt: str,

@@ -5,15 +5,18 @@ import dagster as dg
 from assets.resources import Progress
 from orchestration import graph
 from orchestration.graph import MODELS_JOB, PAGES_JOB
+from orchestration.nightly import nightly_job
 from orchestration.schedules import nightly
-from orchestration.sensors import automation, snapshot_discovery
+from orchestration.sensors import automation, ledger_watcher, policy_watcher, snapshot_discovery
+
+SENSORS = [snapshot_discovery, automation, ledger_watcher, policy_watcher]
 
 __all__ = ["MODELS_JOB", "PAGES_JOB", "build", "defs"]
 
 
 def build(progress: Progress | None = None) -> dg.Definitions:
     """The graph with its schedules and sensors; `progress` shows how far a run is (nothing, by default)."""
-    automatic = dg.Definitions(schedules=[nightly], sensors=[snapshot_discovery, automation])
+    automatic = dg.Definitions(jobs=[nightly_job], schedules=[nightly], sensors=SENSORS)
     return dg.Definitions.merge(graph.build(progress), automatic)
 
 

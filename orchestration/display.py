@@ -128,6 +128,20 @@ def show_states(states: Mapping[Node, State], sent: int | None) -> None:
     console.print(table if stale else f"all {len(states)} assets and partitions are current")
 
 
+def show_night(report: Mapping[str, Any], cost: Mapping[str, Any], folder: Any) -> None:
+    """`stemma nightly` for people: what came and went in a line, what to look at, and where the page lies."""
+    from assets.refresh_page import headline
+
+    console, spent = Console(), cost["total"]
+    corpus = report["corpus"]
+    console.print(f"night {report['night']}: {headline(report)}", highlight=False)
+    console.print(f"corpus: {corpus['kept']:,} documents in {corpus['snapshots']} snapshots", highlight=False)
+    for one in report["noticed"]:
+        console.print(f"[red]![/] {escape(one)}", highlight=False)
+    moved = f"{spent['moved_bytes']:,.0f} bytes moved, {spent['usd']:.2f} USD"
+    console.print(f"{spent['cpu_s'] + cost['night']['cpu_s']:.1f} CPU s, {moved}; {folder}/README.md", highlight=False)
+
+
 class Stopwatch:
     """Wall seconds since it was made."""
 

@@ -1,5 +1,7 @@
 """The graph with its resources: every asset, check and job, as commands and the night run it. Imports stay light."""
 
+from typing import Any
+
 import dagster as dg
 
 from assets import (
@@ -13,6 +15,7 @@ from assets import (
     evaluation,
     instruct,
     pretraining,
+    refresh,
     reinforcement,
     release,
     statistics,
@@ -22,6 +25,8 @@ from assets.conventions import Group
 from assets.resources import CrawlResource, LakeResource, Progress, RecipeResource
 from assets.tracking import TrackingResource
 from orchestration.engines.choose import ChosenEngine
+from orchestration.lineage import outdated
+from orchestration.settings import look
 
 STAGES = [
     crawl,
@@ -38,12 +43,22 @@ STAGES = [
     reinforcement,
     evaluation,
     release,
+    refresh,
 ]
-PAGES_JOB, MODELS_JOB = "pages", "models"
+PAGES_JOB, MODELS_JOB, TAKEDOWNS_JOB, REPORT_JOB = "pages", "models", "takedowns", "report"
 
 per_snapshot = dg.AssetSelection.groups(Group.PAGES, Group.CORPUS) - dg.AssetSelection.assets(
     "corpus_card", "corpus_clusters"
 )
+operations = dg.AssetSelection.groups(Group.OPERATIONS)
+
+
+class Survey:
+    """Who tells the night's report what is outdated."""
+
+    def outdated(self, instance: dg.DagsterInstance) -> list[dict[str, Any]]:
+        """See assets.resources.Surveyor."""
+        return outdated(look(build(), instance))
 
 
 def build(progress: Progress | None = None) -> dg.Definitions:
@@ -57,8 +72,18 @@ def build(progress: Progress | None = None) -> dg.Definitions:
             ),
             dg.define_asset_job(
                 MODELS_JOB,
-                dg.AssetSelection.all() - per_snapshot,
+                dg.AssetSelection.all() - per_snapshot - operations,
                 description="From the corpus of all snapshots to the released model.",
+            ),
+            dg.define_asset_job(
+                TAKEDOWNS_JOB,
+                ["takedown_reports"],
+                description="Takes out what the ledger asks for, alone in the home.",
+            ),
+            dg.define_asset_job(
+                REPORT_JOB,
+                ["refresh_report"],
+                description="What happened since the last report: every night, or by hand.",
             ),
         ],
         executor=dg.in_process_executor,  # a subprocess per step would cost 1.7 s each; heavy work runs in programs
@@ -68,6 +93,7 @@ def build(progress: Progress | None = None) -> dg.Definitions:
             "recipe": RecipeResource(),
             "tracking": TrackingResource(),
             "engine": ChosenEngine(),
+            "surveyor": Survey(),
             "progress": progress or Progress(),
         },
     )

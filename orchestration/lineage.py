@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import dagster as dg
 
+from assets.conventions import Group
+
 WHOLE = ""  # the partition of an unpartitioned asset
 
 
@@ -80,13 +82,13 @@ def survey(
     checks: Mapping[str, Iterable[str]] | None = None,
     takedowns: Mapping[tuple[str, str, str], int] | None = None,
 ) -> dict[Node, State]:
-    """The state of every node, in topological order.
+    """The state of every node, in topological order; records of what happened are never outdated and not among them.
 
     config_digest: of the configuration that a node would be made with now; None where that cannot be said.
     checks: names of the blocking checks of each asset; one that did not pass since the node was made makes it outdated.
     takedowns: by asset, partition and data version, the number of the one whose page that version held.
     """
-    specs = order(definitions)
+    specs = [spec for spec in order(definitions) if spec.group_name != Group.OPERATIONS]
     by_key = {spec.key: spec for spec in specs}
     states: dict[Node, State] = {}
     for spec in specs:
@@ -205,6 +207,15 @@ def _check_causes(node: Node, checks: Iterable[str], instance: dg.DagsterInstanc
 
 def _distinct(causes: Iterable[Cause]) -> tuple[Cause, ...]:
     return tuple(dict.fromkeys(causes))
+
+
+def outdated(states: Mapping[Node, State]) -> list[dict[str, Any]]:
+    """A row (asset, status, because) for every node that is not current, in the order of the survey."""
+    return [
+        {"asset": str(state.node), "status": state.status, "because": [str(cause) for cause in state.causes]}
+        for state in states.values()
+        if state.status != "current"
+    ]
 
 
 def to_json(states: Mapping[Node, State]) -> list[dict[str, Any]]:
