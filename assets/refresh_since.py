@@ -22,8 +22,8 @@ SPENT = {  # measurement: the metadata entry that holds it
     "wall_s": "stemma/wall_s",
     "written_bytes": "stemma/bytes",
     "moved_bytes": "stemma/moved_bytes",
-    "requests": "stemma/requests",
-    "usd": "stemma/usd",
+    "requests": "stemma/moved_requests",
+    "usd": "stemma/cost_usd",
 }
 
 

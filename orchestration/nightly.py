@@ -42,6 +42,7 @@ class Night:
     report: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    not_fetched: set[str] = field(default_factory=set)
 
     @property
     def succeeded(self) -> bool:
@@ -65,22 +66,42 @@ def night(home: Home, instance: dg.DagsterInstance, progress: Progress) -> Night
         nights.read(nights.newest(home.root))
         end_killed_runs(instance)
         done, defs = Night(home), graph.build(progress)
-        here = _discover(instance, done)
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             _apply_takedowns(defs, instance, done)
-            _refresh(defs, instance, done, here)
+            if number == 0:
+                _fetch(defs, instance, done)
+            _refresh(defs, instance, done, _here(instance, done))
             if not _waiting(home):
                 break
         send_spooled(instance, home)
         spent = {"cpu_s": cpu_seconds() - cpu, "wall_s": time.monotonic() - started}
-        config = {"refresh_report": {"noticed": sorted(set(done.noticed)), **spent}}
+        config = {"refresh_report": {"noticed": list(dict.fromkeys(done.noticed)), **spent}}
         execute(defs, instance, graph.REPORT_JOB, ["refresh_report"], by="night", config=config)
         done.folder = nights.newest(home.root)
         done.report, done.cost = nights.read(done.folder)
     return done
 
 
-def _discover(instance: dg.DagsterInstance, done: Night) -> set[str] | None:
+def _fetch(defs: dg.Definitions, instance: dg.DagsterInstance, done: Night) -> None:
+    """The next slice of every snapshot that a subscription makes due; each is a partition from now on."""
+    from assets.crawl_index.fetch import FetchIncomplete
+    from assets.crawl_index.fetches import FetchesUnreadable
+    from assets.crawl_index.files import IndexMissing, IndexUnreadable
+    from assets.crawl_index.sources import SourceRefused
+    from assets.crawl_index.subscriptions import discover, find, load
+
+    try:
+        due = discover(load(find(done.home.root)), CrawlResource().place)
+    except (FetchesUnreadable, FetchIncomplete, IndexMissing, IndexUnreadable, SourceRefused, OSError) as away:
+        done.noticed.append(f"what is published cannot be looked up: {away}")
+        return
+    instance.add_dynamic_partitions("snapshot", [one.snapshot for one in due])
+    for one in due:
+        if not _attempt(defs, instance, done, graph.PAGES_JOB, ["crawl_fetches"], one.snapshot, one.snapshot):
+            done.not_fetched.add(one.snapshot)
+
+
+def _here(instance: dg.DagsterInstance, done: Night) -> set[str] | None:
     """Snapshots that lie in the crawl root, each a partition now; None where the root cannot be reached."""
     try:
         here = snapshots(CrawlResource().place)
@@ -111,7 +132,8 @@ def _refresh(defs: dg.Definitions, instance: dg.DagsterInstance, done: Night, he
             continue
         if (here is None or snapshot not in here) and any(asset in READS_THE_CRAWL for asset in stale):
             gone = "out of reach" if here is None else f"no longer in {CrawlResource().place}"
-            done.noticed.append(f"{snapshot}: {stale[0]} is to be made, and its folder is {gone}: bring it back")
+            if snapshot not in done.not_fetched:
+                done.noticed.append(f"{snapshot}: {stale[0]} is to be made, and its folder is {gone}: bring it back")
             whole = False
             continue
         whole &= _attempt(defs, instance, done, graph.PAGES_JOB, stale, snapshot, snapshot)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.configs import config_of, digest
 from assets.conventions import BLOCKING
-from assets.crawl import CrawlMissing, followed, listing
+from assets.crawl import CrawlAway, CrawlMissing, followed, listing
 from assets.resources import CrawlResource, LakeResource, RecipeResource
 from assets.steps.ledger import Ledger
 from orchestration.lineage import ConfigDigest, Node, State, survey
@@ -20,26 +20,28 @@ def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResou
     """A function from a node to the digest of its present configuration; answers are remembered for one survey."""
     name = recipe.chosen(lake.path)
     known: dict[Node, str | None] = {}
+    away = False
+
+    def files_of(snapshot: str) -> list[tuple[str, int]] | None:
+        """None where the folder went away or is out of reach: what was read of it stays what it is."""
+        nonlocal away
+        try:
+            return None if away else listing(crawl.place, snapshot)
+        except CrawlAway:  # asked once a survey: a place that does not answer takes its time
+            away = True
+        except CrawlMissing:
+            pass
+        return None
 
     def config_digest(node: Node) -> str | None:
         key = node if node.asset in ("crawl_fetches", "crawl_manifest") else Node(node.asset)
         if key not in known:
-            known[key] = _config_digest(key, name, lake, crawl, recipe)
+            files = files_of(key.partition) if key.asset == "crawl_manifest" else None
+            follows = followed(lake.path, key.partition) if key.asset == "crawl_fetches" else None
+            chosen = {"policy": recipe.chosen_policy, "evaluation_sets": recipe.evaluation_sets}
+            gone = key.asset == "crawl_manifest" and files is None
+            config = None if gone else config_of(key.asset, recipe=name, files=files, follows=follows, **chosen)
+            known[key] = None if config is None else digest(config)
         return known[key]
 
     return config_digest
-
-
-def _config_digest(
-    node: Node, name: str, lake: LakeResource, crawl: CrawlResource, recipe: RecipeResource
-) -> str | None:
-    """None of a manifest whose folder went away or is out of reach: what was read of it stays what it is."""
-    files = None
-    follows = followed(lake.path, node.partition) if node.asset == "crawl_fetches" else None
-    if node.asset == "crawl_manifest":
-        try:
-            files = listing(crawl.place, node.partition)
-        except CrawlMissing:
-            return None
-    chosen = {"policy": recipe.chosen_policy, "evaluation_sets": recipe.evaluation_sets}
-    return digest(config_of(node.asset, recipe=name, files=files, follows=follows, **chosen))

@@ -10,7 +10,15 @@ import pytest
 
 from assets import schemas
 from assets.configs import RECIPE_FIELDS, config_of
-from assets.conventions import BLOCKING, REFRESH_WHEN_SOUND, SOUND, TRAIN_WEEKLY_WHEN_SOUND, column_schema
+from assets.conventions import (
+    BLOCKING,
+    MONTHLY,
+    NIGHTLY,
+    REFRESH_WHEN_SOUND,
+    SOUND,
+    TRAIN_WEEKLY_WHEN_SOUND,
+    column_schema,
+)
 from orchestration.definitions import defs
 from orchestration.lineage import order
 
@@ -24,6 +32,7 @@ STAGES = [
     "sft_dataset", "sft_model", "rl_tasks", "rl_model", "scorecard", "released_model",
 ]  # fmt: skip
 PER_SNAPSHOT = STAGES[: STAGES.index("corpus_card")]
+RECORDS = ["takedown_reports", "refresh_report"]  # of what happened; nothing is built on them
 TRAINED = ["tokenizer", "token_shards", "base_model", "synthetic_candidates", "sft_model", "rl_model"]
 
 
@@ -32,7 +41,7 @@ def parents(name: str) -> set[str]:
 
 
 def test_every_stage_is_in_the_graph_and_nothing_else():
-    assert set(BY_NAME) == set(STAGES)
+    assert set(BY_NAME) == {*STAGES, *RECORDS}
 
 
 def test_everything_descends_from_the_crawl():
@@ -40,7 +49,7 @@ def test_everything_descends_from_the_crawl():
     for spec in SPECS:
         if parents(spec.key.to_user_string()) & reached:
             reached.add(spec.key.to_user_string())
-    assert reached == set(STAGES)
+    assert reached == {*STAGES, "refresh_report"}
 
 
 def test_every_stage_before_the_rl_model_leads_to_it():
@@ -52,12 +61,24 @@ def test_every_stage_before_the_rl_model_leads_to_it():
     assert set(STAGES[: STAGES.index("rl_model")]) - above == {"corpus_card", "annotation_statistics"}
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [*STAGES, *RECORDS])
 def test_no_asset_is_bare(name):
     spec = BY_NAME[name]
     assert spec.group_name and spec.group_name != "default"
     assert spec.owners and spec.kinds and spec.code_version and spec.description
-    assert spec.automation_condition is not None and spec.automation_condition.get_label()
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_is_automated_and_no_record_is(name):
+    condition = BY_NAME[name].automation_condition
+    assert condition is not None and condition.get_label()
+    assert all(BY_NAME[record].automation_condition is None for record in RECORDS)
+
+
+def test_a_night_is_due_every_night_and_nothing_else_is():
+    """Freshness is the age of the newest materialization, and what has nothing new is not made again."""
+    assert {name for name, spec in BY_NAME.items() if spec.freshness_policy == NIGHTLY} == {"refresh_report"}
+    assert {name for name, spec in BY_NAME.items() if spec.freshness_policy == MONTHLY} == set(STAGES)
 
 
 @pytest.mark.parametrize("name", PER_SNAPSHOT)
@@ -91,7 +112,7 @@ def test_training_is_never_eager():
 
 
 def test_all_conditions_ask_for_sound_inputs():
-    for spec in SPECS:
+    for spec in [BY_NAME[name] for name in STAGES]:
         assert spec.automation_condition in (REFRESH_WHEN_SOUND, TRAIN_WEEKLY_WHEN_SOUND)
     for condition in (REFRESH_WHEN_SOUND, TRAIN_WEEKLY_WHEN_SOUND):
         assert SOUND in condition.operands
@@ -106,10 +127,21 @@ def test_every_table_and_model_has_a_blocking_check():
     }
 
 
-def test_two_jobs_cover_the_graph_without_overlap():
+def test_jobs_cover_the_graph_without_overlap():
     graph = defs.resolve_asset_graph()
-    chosen = [{key.to_user_string() for key in job.selection.resolve(graph)} for job in defs.jobs or []]
-    assert chosen == [set(PER_SNAPSHOT), set(STAGES) - set(PER_SNAPSHOT)]
+    jobs = {job.name: getattr(job, "selection", None) for job in defs.jobs or []}
+    assert [name for name, selection in jobs.items() if selection is None] == ["nightly"]
+    chosen = {
+        name: {key.to_user_string() for key in selection.resolve(graph)}
+        for name, selection in jobs.items()
+        if selection is not None
+    }
+    assert chosen == {
+        "pages": set(PER_SNAPSHOT),
+        "models": set(STAGES) - set(PER_SNAPSHOT),
+        "takedowns": {"takedown_reports"},
+        "report": {"refresh_report"},
+    }
 
 
 def test_recipe_fields_exist_and_decide_every_learning_stage():

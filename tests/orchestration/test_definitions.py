@@ -1,7 +1,6 @@
 """The code location loads, automation is gated by soundness, and new snapshots are discovered."""
 
 import datetime
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,10 @@ import pytest
 
 from assets.conventions import REFRESH_WHEN_SOUND, TRAIN_WEEKLY_WHEN_SOUND
 from assets.crawl import CrawlMissing, listing, snapshots
-from assets.resources import CrawlResource, LakeResource, RecipeResource
+from assets.resources import CrawlResource
+from orchestration.definitions import SENSORS
 from orchestration.schedules import nightly
-from orchestration.sensors import automation, snapshot_discovery
+from orchestration.sensors import snapshot_discovery
 
 REPO = Path(__file__).resolve().parents[2]
 FRIDAY = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
@@ -81,8 +81,13 @@ def test_training_waits_for_the_week_to_turn():
 
 
 def test_sensors_and_schedule_run_without_being_switched_on():
-    assert automation.default_status == dg.DefaultSensorStatus.RUNNING
-    assert snapshot_discovery.default_status == dg.DefaultSensorStatus.RUNNING
+    assert {sensor.default_status for sensor in SENSORS} == {dg.DefaultSensorStatus.RUNNING}
+    assert {sensor.name for sensor in SENSORS} == {
+        "snapshot_discovery",
+        "automation",
+        "ledger_watcher",
+        "policy_watcher",
+    }
     assert nightly.default_status == dg.DefaultScheduleStatus.RUNNING
 
 
@@ -119,23 +124,3 @@ def test_discovery_adds_new_snapshots_once(crawl):
             assert list(found.dynamic_partitions_requests[0].partition_keys) == ["2024-18"]
             instance.add_dynamic_partitions("snapshot", ["2024-18"])
             assert isinstance(snapshot_discovery(context), dg.SkipReason)
-
-
-def test_nightly_asks_for_every_stage_of_a_new_snapshot(crawl, tmp_path):
-    shutil.rmtree(crawl / "2024-18")
-    resources = {
-        "lake": LakeResource(home=str(tmp_path)),
-        "crawl": CrawlResource(root=str(crawl)),
-        "recipe": RecipeResource(name="smoke"),
-    }
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        with dg.build_schedule_context(
-            instance=instance, resources=resources, scheduled_execution_time=FRIDAY
-        ) as context:
-            [request] = nightly(context)
-        assert instance.get_dynamic_partitions("snapshot") == ["2024-10"]
-    assert request.partition_key == "2024-10"
-    assert [key.to_user_string() for key in request.asset_selection] == [
-        "crawl_fetches", "crawl_manifest", "documents", "annotations", "contamination", "annotation_statistics",
-        "decisions", "signatures", "duplicate_clusters", "repeated_text", "corpus",
-    ]  # fmt: skip
