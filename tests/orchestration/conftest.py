@@ -22,18 +22,20 @@ CRAWL = {
 
 @dataclass(frozen=True)
 class Demo:
-    """A home, the crawl it is made from, and what the demo reported when it was made."""
+    """A home, the crawl it is made from, what the demo reported when it was made, and further variables of its
+    environment."""
 
     home: Path
     crawl: Path
     report: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         """Nothing of the caller's Stemma, Dagster or MLflow settings leaks in."""
         ours = ("STEMMA_", "DAGSTER_", "MLFLOW_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        return inherited | {"STEMMA_HOME": str(self.home), "STEMMA_CRAWL": str(self.crawl)}
+        return inherited | {"STEMMA_HOME": str(self.home), "STEMMA_CRAWL": str(self.crawl), **self.settings}
 
     def stemma(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One command, run to its end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -32,6 +33,8 @@ class RayCluster:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        # it asks for a token, as every cluster should; its workers are no less urgent than what waits for them
+        self.variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
         self.nodes: list[subprocess.Popen[bytes]] = []
         self.wanted = nodes
 
@@ -61,6 +64,7 @@ class RayCluster:
     def _start(self, options: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         """A head or node that has joined: Ray says so. It has a long time for it, for the machine may be busy."""
         here = {"RAY_TMPDIR": str(self.folder), "TMPDIR": str(self.folder), "RAY_raylet_start_wait_time_s": str(WAIT_S)}
+        here |= self.variables
         said = self.folder / f"start-{len(list(self.folder.glob('start-*')))}.log"
         with said.open("wb") as log:
             seen = {**os.environ, **here, **environment}

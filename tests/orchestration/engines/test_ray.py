@@ -31,7 +31,9 @@ with_ray = pytest.mark.skipif(ray_cluster.missing is not None, reason=f"NO RAY H
 
 @pytest.fixture(scope="module")
 def cluster():
-    with RayCluster() as running:
+    with RayCluster() as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in running.variables.items():
+            patch.setenv(name, value)
         yield running
 
 
@@ -221,6 +223,13 @@ def test_finished_shards_need_no_cluster(cluster, undisturbed, bundled_crawl, tm
     asked = jobs(bundled_crawl, tmp_path)
     LocalEngine(1).run("documents", asked)
     assert shas(RayEngine(address="127.0.0.1:1").run("documents", asked)) == undisturbed
+
+
+@with_ray
+def test_nobody_without_the_token_gets_in(cluster, bundled_crawl, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    with pytest.raises(ClusterUnreachable, match="RAY_AUTH_TOKEN where it asks for one"):
+        RayEngine(address=cluster.address).run("documents", jobs(bundled_crawl, tmp_path, SMALL[1:]))
 
 
 @with_ray
