@@ -11,7 +11,7 @@ ROOMS = ("orchestration", "assets", "models", "kernels")
 FAILURES = (
     "RunFailed", "ShardFailed", "ProgramFailed", "HomeUnusable", "UnsoundInput", "GateRefused", "FetchIncomplete",
     "StateUnwritable", "TakenDown", "StillThere", "CorruptVersion", "ShardsDiffer", "AccountingError", "BudgetPassed",
-    "RunInterrupted",
+    "RunInterrupted", "ClusterLost",
 )  # fmt: skip
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]

@@ -304,7 +304,7 @@ def _arrived(job: ShardJob, record: ShardRecord) -> bool:
         fs, base = filesystem(job.places["outputs"].get(table, ""), job.storage_options)
         for part in listed:
             try:
-                if fs.info(f"{base}/{part.path}")["size"] != part.bytes:
+                if fs.info(f"{base}/{part.path}", refresh=True)["size"] != part.bytes:
                     return False
             except FileNotFoundError:
                 return False

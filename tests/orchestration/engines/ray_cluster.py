@@ -61,6 +61,10 @@ class RayCluster:
         self.nodes.remove(node)
         _fell(node)
 
+    def behead(self) -> None:
+        """The head dies, and with it what the driver is connected to."""
+        _fell(self.head)
+
     def _start(self, options: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         """A head or node that has joined: Ray says so. It has a long time for it, for the machine may be busy."""
         here = {"RAY_TMPDIR": str(self.folder), "TMPDIR": str(self.folder), "RAY_raylet_start_wait_time_s": str(WAIT_S)}

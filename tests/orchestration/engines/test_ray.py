@@ -219,6 +219,18 @@ def test_a_cluster_without_room_for_a_shard_is_an_error_and_no_wait(cluster, bun
 
 
 @with_ray
+def test_the_loss_of_the_head_ends_the_run(bundled_crawl, tmp_path, monkeypatch):
+    with RayCluster(nodes=1) as doomed:
+        for name, value in doomed.variables.items():
+            monkeypatch.setenv(name, value)
+        with (
+            doomed.hunt(lambda _: doomed.behead(), times=1),
+            pytest.raises(ClusterLost, match="start again when it is"),
+        ):
+            RayEngine(address=doomed.address).run("documents", jobs(bundled_crawl, tmp_path, SMALL[:1]))
+
+
+@with_ray
 def test_finished_shards_need_no_cluster(cluster, undisturbed, bundled_crawl, tmp_path):
     asked = jobs(bundled_crawl, tmp_path)
     LocalEngine(1).run("documents", asked)
