@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from assets.lake import Lake
-from assets.parts import filesystem
 from assets.policy import load
 from assets.steps import evaluation_sets, stages
 from assets.steps.jobs import ERRORS, ShardJob, finished
@@ -53,6 +52,7 @@ def undisturbed(bundled_crawl, tmp_path_factory):
 @pytest.fixture
 def store():
     """deltalake options of an S3 server whose secret would be noticed wherever it were written down."""
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(port=0, verbose=False)
@@ -65,7 +65,8 @@ def store():
         "AWS_REGION": "us-east-1",
         "AWS_ALLOW_HTTP": "true",
     }
-    filesystem("s3://stemma-test", options)[0].mkdir("stemma-test")
+    keys = {"key": options["AWS_ACCESS_KEY_ID"], "secret": options["AWS_SECRET_ACCESS_KEY"]}
+    s3fs.S3FileSystem(**keys, endpoint_url=options["AWS_ENDPOINT_URL"]).mkdir("stemma-test")
     yield options
     server.stop()
 
