@@ -33,14 +33,15 @@ def corpus(
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     """What models learn from: the surviving pages' cleaned text, personal data replaced, provenance on every row."""
-    from assets import policy
+    from assets import changes, policy
     from assets.steps import stages
 
     with making(context, lake, recipe, progress) as made:
         chosen = policy.load(recipe.chosen_policy)
         commit = stages.corpus(made.lake, engine, made.partition, made.advance, chosen.dedup.cuts, chosen.line_filter)
         text_bytes = made.lake.scan("corpus", snapshot=made.partition).select(pl.col("text_bytes").sum())
-        return made.result(commit, {"stemma/text_bytes": int(text_bytes.collect().item())})
+        size = {"stemma/text_bytes": int(text_bytes.collect().item())}
+        return made.result(commit, size | changes.of_snapshot(made.lake, made.partition))
 
 
 @blocking_check(corpus, description="The corpus holds exactly the survivors of the clusters, each once.")
@@ -76,14 +77,15 @@ def corpus_card(
     context: dg.AssetExecutionContext, lake: LakeResource, recipe: RecipeResource, progress: dg.ResourceParam[Progress]
 ) -> dg.MaterializeResult:
     """The data card of all snapshots: every record counted from the crawl to the corpus, with the funnel as a plot."""
-    from assets import policy
+    from assets import changes, policy
 
     with making(context, lake, recipe, progress) as made:
         directory = made.workdir / "card"
         card = cards.write_corpus_card(directory, made.lake, policy.load(recipe.chosen_policy), made.inputs["corpus"])
         commit = made.lake.commit_dir(made.asset, directory)
         plot = curves.inline((directory / "funnel.png").read_bytes(), "funnel")
-        return made.result(commit, {"card": dg.MetadataValue.md(card), "funnel": dg.MetadataValue.md(plot)})
+        changed = changes.of_corpus(made.lake, made.before.get("stemma/corpus_version"))
+        return made.result(commit, {"card": dg.MetadataValue.md(card), "funnel": dg.MetadataValue.md(plot)} | changed)
 
 
 @blocking_check(corpus_card, description="The funnel closes: pages == kept + sum over the reasons of the dropped.")

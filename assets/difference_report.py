@@ -58,6 +58,16 @@ def report(found: Difference) -> str:
     return "\n".join(lines) + "\n"
 
 
+def report_of_change(found: Difference) -> str:
+    """What left (only in A) and what came (only in B), by reason, as one table. No page is named."""
+    rows = [[way, *row] for way, only in (("left", found.only_a), ("came", found.only_b)) for row in _rows(only)]
+    changed = [["other text", "", f"{found.changed.documents:,}", f"{found.changed.bytes:,}"]]
+    table = _table(
+        ["", "why not before or now", "documents", "bytes"], rows + (changed if found.texts_compared else [])
+    )
+    return "\n".join(table)
+
+
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     marks = ["---", *["---:"] * (len(head) - 1)]
     return [f"| {' | '.join(cells)} |" for cells in [head, marks, *rows]]
@@ -67,8 +77,12 @@ def _tokens(whole: Whole) -> str:
     return "not known" if whole.tokens is None else f"{whole.tokens:,}"
 
 
+def _rows(only: Only) -> list[list[str]]:
+    return [[markdown(name), f"{one.documents:,}", f"{one.bytes:,}"] for name, one in only.reasons.items()]
+
+
 def _reasons(only: Only) -> list[str]:
-    rows = [[markdown(name), f"{one.documents:,}", f"{one.bytes:,}"] for name, one in only.reasons.items()]
+    rows = _rows(only)
     return _table(["reason", "documents", "bytes"], rows) if rows else ["None."]
 
 

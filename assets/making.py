@@ -47,15 +47,29 @@ class UndeclaredRead(RuntimeError):
     """The asset read something that its dependencies do not name: the lineage would be false."""
 
 
+CORPUS_VERSION = "stemma/corpus_version"
+CORPUS_THROUGH = ("token_shards", "base_model", "sft_model", "rl_model")  # by which later stages meet the corpus
+
 Versions = dict[str, dict[str, str]]  # input asset → partition ("" when it has none) → data version
+
+
+def latest(instance: dg.DagsterInstance, asset: str, partition: str) -> dg.AssetMaterialization | None:
+    """The newest materialization, or None."""
+    wanted = dg.AssetRecordsFilter(dg.AssetKey([asset]), asset_partitions=[partition] if partition else None)
+    records = instance.fetch_materializations(wanted, limit=1).records
+    return records[0].asset_materialization if records else None
 
 
 def latest_version(instance: dg.DagsterInstance, asset: str, partition: str) -> str | None:
     """Data version of the newest materialization, or None."""
-    wanted = dg.AssetRecordsFilter(dg.AssetKey([asset]), asset_partitions=[partition] if partition else None)
-    records = instance.fetch_materializations(wanted, limit=1).records
-    event = records[0].asset_materialization if records else None
+    event = latest(instance, asset, partition)
     return event.tags.get("dagster/data_version") if event is not None and event.tags else None
+
+
+def latest_metadata(instance: dg.DagsterInstance, asset: str, partition: str = WHOLE) -> dict[str, Any]:
+    """What the newest materialization says of itself; {} before the first."""
+    event = latest(instance, asset, partition)
+    return {name: entry.value for name, entry in event.metadata.items()} if event is not None else {}
 
 
 def inputs_of(context: dg.AssetExecutionContext) -> Versions:
@@ -134,6 +148,21 @@ class Making:
         return digest([self.asset, self.partition, self.inputs, self.config, self.code_version])[:16]
 
     @property
+    def before(self) -> dict[str, Any]:
+        """What the last materialization of this said of itself; for people, nothing may be made of it."""
+        return latest_metadata(self.context.instance, self.asset, self.partition)
+
+    @property
+    def corpus_version(self) -> str | None:
+        """Digest of the corpus version (assets.versions) that an unpartitioned asset comes from; None: of none."""
+        if self.partition:
+            return None
+        if "corpus" in self.inputs:
+            return digest(self.inputs["corpus"])
+        through = next((name for name in CORPUS_THROUGH if name in self.inputs), None)
+        return latest_metadata(self.context.instance, through).get(CORPUS_VERSION) if through else None
+
+    @property
     def workdir(self) -> Path:
         return self.lake.work_dir(self.asset, self.key)
 
@@ -162,6 +191,7 @@ class Making:
             "stemma/config": dg.MetadataValue.json(self.config),
             "stemma/config_digest": digest(self.config),
         }
+        entries |= {CORPUS_VERSION: named} if (named := self.corpus_version) is not None else {}
         entries |= {"stemma/tokens": tokens} if tokens is not None else {}
         entries |= {"dagster/column_schema": conventions.column_schema(schema)} if schema is not None else {}
         if schema is not None or commit.rows:  # models and cards have no rows, an empty table has 0

@@ -110,6 +110,9 @@ def _record(made: Making, parent: str | None, sources: dict[str, Path]) -> Recor
         {"name": name, "digest": next(iter(versions.values())), "source": str(sources.get(name, name))}
         for name, versions in made.inputs.items()
     ]
+    if (corpus := made.corpus_version) is not None:  # `stemma versions get` gives it again
+        tags["stemma.corpus_version"] = corpus
+        inputs.append({"name": "corpus", "digest": corpus, "source": "stemma versions get"})
     return Record(
         asset=made.asset,
         name=f"{made.asset}-{made.key}",

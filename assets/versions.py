@@ -162,24 +162,46 @@ class Versions:
             entry[1].append(one.number)
         last = of_corpus.versions[-1].number if of_corpus.versions else None
         gone = {key: len(of_corpus.missing(held)) for key, held in of_corpus.held.items()}
-        made = []
-        for digest, (snapshots, numbers, at_ms) in by_digest.items():
-            rows = [of_corpus.held[pair] for pair in snapshots.items()]
-            made.append(
-                CorpusVersion(
-                    digest=digest,
-                    snapshots=dict(snapshots),
-                    numbers=tuple(numbers),
-                    at_ms=at_ms,
-                    rows=sum(held.rows for held in rows),
-                    bytes=sum(held.bytes for held in rows),
-                    files=sum(len(held.parts) for held in rows),
-                    gone=sum(gone[pair] for pair in snapshots.items()),
-                    policies=self._policies(snapshots, numbers[-1]),
-                    current=last in numbers,
-                )
-            )
+        made = [
+            self._described(snapshots, numbers, at_ms, gone, last in numbers)
+            for snapshots, numbers, at_ms in by_digest.values()
+        ]
         return sorted(made, key=lambda one: one.numbers[-1])
+
+    def _described(
+        self,
+        snapshots: dict[str, str],
+        numbers: list[int],
+        at_ms: int,
+        gone: dict[tuple[str, str], int],
+        current: bool,
+    ) -> CorpusVersion:
+        rows = [self.histories[CORPUS].held[pair] for pair in snapshots.items()]
+        return CorpusVersion(
+            digest=digest_of(snapshots),
+            snapshots=dict(snapshots),
+            numbers=tuple(numbers),
+            at_ms=at_ms,
+            rows=sum(held.rows for held in rows),
+            bytes=sum(held.bytes for held in rows),
+            files=sum(len(held.parts) for held in rows),
+            gone=sum(gone[pair] for pair in snapshots.items()),
+            policies=self._policies(snapshots, numbers[-1]),
+            current=current,
+        )
+
+    def of_snapshot(self, snapshot: str, back: int = 0) -> CorpusVersion | None:
+        """The version of one snapshot alone: what its rows are, or were `back` different states before."""
+        states: list[tuple[str, int, int]] = []  # data version, number and time of the last commit that gave it
+        for one in self.histories[CORPUS].changes.get(snapshot, []):
+            if states and states[-1][0] == one.snapshots[snapshot]:
+                states.pop()
+            states.append((one.snapshots[snapshot], one.number, one.at_ms))
+        if len(states) <= back:
+            return None
+        rows, number, at_ms = states[-1 - back]
+        missing = len(self.histories[CORPUS].missing(self.histories[CORPUS].held[snapshot, rows]))
+        return self._described({snapshot: rows}, [number], at_ms, {(snapshot, rows): missing}, back == 0)
 
     def _policies(self, snapshots: dict[str, str], number: int) -> tuple[str, ...]:
         """name@version of the policies that decided, as the commits of decisions say, or else their rows."""

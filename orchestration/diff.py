@@ -40,6 +40,7 @@ def diff(
     from assets.difference_report import write
     from assets.differences import compare
     from assets.restoring import appearing
+    from assets.steps.ledger import removals
     from orchestration.diff_tables import show
     from orchestration.display import emit, live_progress
     from orchestration.home import locate
@@ -47,7 +48,7 @@ def diff(
     place = locate(home)
     sides = Sides(place.root, corpus)
     one, two = sides.of(a), sides.of(b)
-    tokens, removed = (sides.tokens_of(one), sides.tokens_of(two)), sides.removed()
+    tokens, removed = (sides.tokens_of(one), sides.tokens_of(two)), removals(place.root)
     with live_progress(as_json) as progress:
         progress.begin("pages", None)
 
@@ -128,17 +129,6 @@ class Sides:
     def tokens_of(self, side: Side) -> int | None:
         """Tokens of the token shards that were made of a version, where there are any."""
         return self._tokens.get(side.name) if side.kind == "version" else None
-
-    def removed(self) -> dict[str, int]:
-        """doc_id → number of the first takedown of this home that removed the page."""
-        from assets.steps.ledger import FOUND, Ledger
-
-        ledger = Ledger(self.home)
-        numbers: dict[str, int] = {}
-        for entry in ledger.entries():
-            for page in (ledger.read(entry.number, FOUND) or {"pages": []})["pages"]:
-                numbers.setdefault(page["doc_id"], entry.number)
-        return numbers
 
     def _of_policy(self, name: str) -> Side:
         from assets import policy, sides

@@ -150,3 +150,13 @@ class Ledger:
 def refusal(entries: Iterable[Takedown]) -> Refusal:
     """What refuses the pages that the requests are about."""
     return Refusal((entry.number, entry.scope) for entry in entries)
+
+
+def removals(home: Path) -> dict[str, int]:
+    """doc_id → number of the first takedown of a home that removed, or began to remove, the page."""
+    ledger = Ledger(home)
+    numbers: dict[str, int] = {}
+    for entry in ledger.entries():
+        for page in (ledger.read(entry.number, FOUND) or {"pages": []})["pages"]:
+            numbers.setdefault(page["doc_id"], entry.number)
+    return numbers
