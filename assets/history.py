@@ -91,11 +91,11 @@ def history(lake: Lake, table: str) -> History:
     made = History(table)
     present: dict[str, dict[str, PartFile]] = {}  # part files by snapshot and path
     snapshots: dict[str, str] = {}
+    begun = False
     for number, entries in _log(lake, table):
-        if number == 0 or made.versions or _starts_whole(entries):
-            changed = _apply(entries, present)
-        else:
-            changed = _begin(lake, table, number, present)
+        whole = begun or number == 0 or _starts_whole(entries)
+        changed = _apply(entries, present) if whole else _begin(lake, table, number, present)
+        begun = True
         if not changed:
             continue
         for snapshot in changed:

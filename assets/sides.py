@@ -203,7 +203,11 @@ def _kept(rows: pl.LazyFrame, size: str) -> pl.LazyFrame:
         pl.col(name) if name in present else pl.lit(None, pl.String).alias(name) for name in KEPT if name != "bytes"
     ]
     unknown = pl.col("language").fill_null("und")
-    return rows.select(*columns, pl.col(size).cast(pl.Int64).alias("bytes")).with_columns(unknown).select(KEPT)
+    return (
+        rows.select(*columns, pl.col(size).cast(pl.Int64).fill_null(0).alias("bytes"))
+        .with_columns(unknown)
+        .select(KEPT)
+    )
 
 
 def _less(held: Held, shared: set[tuple[str, str]]) -> Held:

@@ -17,6 +17,8 @@ HOUR_MS = 3_600_000
 def frame(name: str, rows: list[dict]) -> pl.DataFrame:
     """Rows of a table, what is not given null."""
     empty = pl.DataFrame(pl.from_arrow(table(name).schema.empty_table()))
+    if not rows:
+        return empty
     return pl.concat([empty, pl.DataFrame(rows).cast({c: empty.schema[c] for c in rows[0]})], how="diagonal")
 
 

@@ -60,6 +60,7 @@ def test_models_and_mlflow_runs_name_each_other(smoke, instance):
             assert tags["stemma.parent"] == smoke.report["versions"][parents[asset]]
             assert tags["stemma.parent_run"] == runs[parents[asset]].info.run_id
         inputs = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
+        assert tags["stemma.corpus_version"] == inputs.pop("corpus") == metadata["stemma/corpus_version"].value
         assert inputs and all(smoke.report["versions"][name] == digest for name, digest in inputs.items())
         assert client.get_metric_history(run.info.run_id, "loss")
     champion = Mlflow(f"sqlite:///{smoke.home}/mlflow/mlflow.db").champion()
