@@ -68,7 +68,8 @@ def config_of(
     if asset == "documents":
         from assets.policy import load
 
-        return {"extractor": load(policy).extractor}
+        chosen = load(policy)
+        return {"extractor": chosen.extractor} | ({} if chosen.opt_outs == "ignored" else {"opt_outs": chosen.opt_outs})
     if asset == "contamination":
         from assets.steps import evaluation_sets as sets
 

@@ -31,9 +31,10 @@ def documents(
     from assets import policy
     from assets.steps import stages
 
-    extractor = policy.load(recipe.chosen_policy).extractor
+    chosen = policy.load(recipe.chosen_policy)
+    reading = {"extractor": chosen.extractor, "opt_outs": chosen.opt_outs == "honoured"}
     with making(context, lake, recipe, progress) as made:
-        commit = stages.documents(made.lake, engine, made.partition, crawl.place, made.advance, extractor=extractor)
+        commit = stages.documents(made.lake, engine, made.partition, crawl.place, made.advance, **reading)
         counts = made.lake.scan("record_counts", snapshot=made.partition).group_by("kind").agg(pl.col("records").sum())
         return made.result(commit, {"records": dg.MetadataValue.json(dict(counts.sort("kind").collect().rows()))})
 

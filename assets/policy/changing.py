@@ -13,7 +13,7 @@ from assets.policy.model import Policy
 from assets.policy.rules import PolicyError, Rule
 
 EVERYWHERE = "all"  # in place of a list of languages
-SETTINGS = ("extractor", "line_filter", "repetition", "dedup")
+SETTINGS = ("extractor", "opt_outs", "line_filter", "repetition", "dedup")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class PolicyFile(Changes):
     description: str
     extends: str | None = Field(default=None, description="name of a policy, or a YAML file beside this one")
     extractor: Literal["trafilatura", "stemma"] | None = None
+    opt_outs: Literal["ignored", "honoured"] | None = None
     line_filter: Literal["c4", "none"] | None = None
     language_column: Literal["language", "lid176_language"] | None = None
     languages: dict[str, Changes] = Field(default_factory=dict)
@@ -141,7 +142,7 @@ def _resolve(given: str, files: list[PolicyFile]) -> Policy:
     last = files[-1]
     settings = {
         name: next((value for f in reversed(files) if (value := getattr(f, name)) is not None), None)
-        for name in ("extractor", "line_filter", "language_column", "repetition", "dedup")
+        for name in ("extractor", "opt_outs", "line_filter", "language_column", "repetition", "dedup")
     }
     content: dict[str, Any] = {
         "name": last.name,

@@ -72,6 +72,11 @@ class Policy(BaseModel):
     extractor: Literal["trafilatura", "stemma"] = Field(
         "trafilatura", description="which extractor the texts come from: another one means other documents"
     )
+    opt_outs: Literal["ignored", "honoured"] = Field(
+        "ignored",
+        description="whether pages whose headers or meta elements refuse training (noai, TDM reservation) are skipped "
+        "when they are read; those that come by an index are refused before, whatever stands here",
+    )
     line_filter: Literal["c4", "none"] = Field(
         "c4", description="whether C4's line rules rewrite kept texts before they are compared and written"
     )

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from xxhash import xxh3_128_hexdigest
 
+from assets.crawl_index.optouts import declared
 from assets.schemas import table
 from assets.steps.scopes import Refusal
 from assets.steps.warc import Page, Reject, Skipped, read
@@ -77,17 +78,23 @@ def batches(
     batch_pages: int = BATCH_PAGES,
     offsets: range | None = None,
     extractor: str = "trafilatura",
+    opt_outs: bool = False,
     refusal: Refusal | None = None,
 ) -> Iterator[DocumentRows]:
     """The rows of one file, `batch_pages` records' worth at a time, so that memory does not grow with the file.
 
     offsets: only records that begin there, so that several workers can share a file; each reads all of it.
     extractor: "trafilatura" or "stemma", which also reads the charset that a page names.
+    opt_outs: whether pages that refuse training by their headers or meta elements are skipped.
     refusal: takedowns, whose pages are skipped.
     """
     rows, refuses = DocumentRows(), refusal or Refusal([])
     for item in read(path, warc_path, size_bytes=size_bytes, storage_options=storage_options):
         if offsets is not None and item.warc_offset not in offsets:
+            continue
+        refused = declared(item.headers, item.body) if opt_outs and isinstance(item, Page) else None
+        if refused:
+            rows.counts[f"skipped:{refused}"] += 1
             continue
         kind = _add(rows, item, {"snapshot": snapshot, "shard": shard, "warc_path": warc_path}, extractor, refuses)
         rows.counts[kind] += 1

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
 MAX_HEADER_BYTES = 1 << 18
+ADDED_UP = frozenset({"x-robots-tag"})  # each of several says something
 MAX_BODY_BYTES = 32 << 20  # decoded
 BOMB_BYTES = 4 << 20  # a body may grow to this size whatever its ratio,
 BOMB_RATIO = 200  # and beyond it only up to this many times its encoded size
@@ -40,7 +41,8 @@ class BadPayload(Exception):
 
 @dataclass(frozen=True)
 class Response:
-    """Status, headers (lower-case names, the last one of a name wins) and the span of the body in the block."""
+    """Status, headers (lower-case names; the last one of a name wins, those of ADDED_UP make a list) and where the body
+    begins in the block."""
 
     status: int
     headers: dict[str, str]
@@ -62,7 +64,8 @@ def parse_response(block: bytes) -> Response:
     for line in block[status.end() : end.start() if end else len(block)].split(b"\n"):
         name, colon, value = line.partition(b":")
         if colon:
-            headers[name.strip().decode("latin-1").lower()] = value.strip().decode("latin-1")
+            key, said = name.strip().decode("latin-1").lower(), value.strip().decode("latin-1")
+            headers[key] = f"{headers[key]}, {said}" if key in ADDED_UP and key in headers else said
     return Response(int(status[1]), headers, end.end() if end else len(block))
 
 

@@ -113,7 +113,15 @@ def run_stages(
     def shown(stage: str) -> Callable[[int, int, str], None] | None:
         return partial(on_progress, stage) if on_progress else None
 
-    stages.documents(lake, engine, SNAPSHOT, root, shown("documents"), extractor=policy.extractor)
+    stages.documents(
+        lake,
+        engine,
+        SNAPSHOT,
+        root,
+        shown("documents"),
+        extractor=policy.extractor,
+        opt_outs=policy.opt_outs == "honoured",
+    )
     stages.annotations(lake, engine, SNAPSHOT, shown("annotations"))
     if "contaminated_by" in looked_at(policy):
         stages.contamination(lake, engine, SNAPSHOT, evaluation_sets.load(), shown("contamination"))

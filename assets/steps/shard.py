@@ -49,6 +49,7 @@ def run(job: ShardJob, beat: Beat) -> tuple[dict[str, list[PartFile]], dict[str,
             batch_pages=BATCH_PAGES,
             offsets=offsets_of(size, *job.config["range"]),
             extractor=job.config["extractor"],
+            opt_outs=job.config.get("opt_outs", False),
             refusal=refusal,
         ):
             documents.write(pa.Table.from_pylist(rows.documents, schema=schemas["documents"]))

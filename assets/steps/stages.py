@@ -46,10 +46,12 @@ def documents(
     on_progress: OnProgress | None = None,
     *,
     extractor: str = "trafilatura",
+    opt_outs: bool = False,
 ) -> Commit:
     """Reads every file of the snapshot's crawl_manifest: commits documents, rejects and record_counts.
 
-    extractor: as a policy names it; the texts of one are never taken for those of another.
+    extractor: as a policy names it; the texts of one are never taken for those of another. opt_outs: pages
+    that refuse training are skipped and counted.
     Returns the commit of documents. Raises ShardFailed (engine), TableMissing, CommitConflict.
     """
     manifest = lake.scan("crawl_manifest", snapshot=snapshot).sort("warc_path").collect()
@@ -59,7 +61,7 @@ def documents(
             shard=f"{snapshot}/{row['shard']}" + (f"/{k + 1} of {n}" if n > 1 else ""),
             partition={"snapshot": snapshot, "shard": row["shard"]},
             inputs={"sha256": row["sha256"], "warc_path": row["warc_path"], "size_bytes": row["size_bytes"]},
-            config={"range": [k, n], "extractor": extractor},
+            config={"range": [k, n], "extractor": extractor} | ({"opt_outs": True} if opt_outs else {}),
             places={
                 "warc": f"{crawl_root.rstrip('/')}/{row['warc_path']}",
                 "home": str(lake.local),

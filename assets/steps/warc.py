@@ -16,9 +16,9 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 
@@ -57,6 +57,7 @@ class Page:
     payload_bytes: int
     content_type: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # of the HTTP response, names in lower case
 
 
 @dataclass(frozen=True)
@@ -248,6 +249,7 @@ def _of_record(raw: Raw, member: Member, warc_path: str, *, must_verify: bool = 
         payload_bytes=len(stored),
         content_type=mime,
         body=decoded,
+        headers=http_headers,
     )
 
 

@@ -130,3 +130,26 @@ def test_odd_characters_survive_to_parquet_and_back(tmp_path, text):
 )
 def test_host_is_lower_case_or_empty(url, host):
     assert host_of(url) == host
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "kind"),
+    [
+        ("X-Robots-Tag: noai\r\nX-Robots-Tag: noindex\r\n", b"<p>x", "skipped:opt_out:noai"),
+        ("TDM-Reservation: 1\r\n", b"<p>x", "skipped:opt_out:tdm_reservation"),
+        ("", b"<head><meta name=robots content='noai, noimageai'></head><p>x", "skipped:opt_out:noai"),
+        ("", b"<head><meta name=tdm-reservation content=1></head><p>x", "skipped:opt_out:tdm_reservation"),
+        ("X-Robots-Tag: noindex, noimageai\r\n", b"<p>about noai", "page"),
+    ],
+)
+def test_a_page_that_refuses_training_is_skipped_and_counted_where_that_is_asked(head, body, kind, tmp_path):
+    page = gzip.decompress(record("https://example.org/", b"<html>" + body))
+    spoken = page.replace(b"Content-Type: text/html\r\n\r\n<html>", f"{head}Content-Type: text/html\r\n\r\n".encode())
+    grown = len(spoken) - len(page)
+    length = int(page.split(b"Content-Length: ")[1].split(b"\r\n")[0])
+    spoken = spoken.replace(f"Content-Length: {length}".encode(), f"Content-Length: {length + grown}".encode())
+    path = tmp_path / "one.warc.gz"
+    path.write_bytes(gzip.compress(spoken))
+    for asked, expected in ((True, kind), (False, "page")):
+        found = list(batches(path, "s/one.warc.gz", "s", "x", opt_outs=asked))
+        assert found[0].counts == Counter({expected: 1}) and len(found[0].documents) == (expected == "page")
