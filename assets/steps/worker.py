@@ -64,6 +64,7 @@ def do(path: Path) -> ShardRecord:
     parts, counts = import_module(STEPS[job.step]).run(job, heartbeat.touch)
     record = ShardRecord(job.digest, job.step, job.shard, parts, counts, peak_resident_bytes())
     record.write(path.parent)
+    finished(job)  # read here what was written, so that the parent of a thousand workers need not
     return record
 
 
