@@ -147,11 +147,13 @@ def finished(job: ShardJob) -> ShardRecord | None:
             stamp = _stamp(outputs.get(table, ""), part, job.storage_options)
             if stamp is None or stamp[0] != part.bytes:
                 return None
-            if seen.get(part.path) != stamp and not _is_whole(outputs[table], part, job.storage_options):
+            if (seen.get(part.path) != stamp or stamp[-1] is None) and not _is_whole(
+                outputs[table], part, job.storage_options
+            ):
                 return None
             stamps[part.path] = stamp
     if stamps != seen:
-        _replace(job.folder / STAMPS, json.dumps(stamps))
+        publish(job.folder / STAMPS, stamps)
     return record
 
 
@@ -200,13 +202,7 @@ def _stamp(root: str, part: PartFile, storage_options: dict[str, str] | None) ->
         known = fs.info(f"{base}/{part.path}", refresh=True)
     except FileNotFoundError:
         return None
-    return [known["size"], str(known.get("ETag") or uuid.uuid4())]  # without a tag it is read each time
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    return [known["size"], known.get("ETag")]  # without a tag the part is read each time
 
 
 def _is_whole(root: str, part: PartFile, storage_options: dict[str, str] | None) -> bool:

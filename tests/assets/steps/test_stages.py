@@ -64,8 +64,11 @@ def test_every_offset_belongs_to_exactly_one_range(size, of, offset):
     assert sum(offset in shard.offsets_of(size, index, of) for index in range(of)) == 1
 
 
-def test_the_number_of_ranges_follows_from_the_file():
-    assert [stages.ranges(size) for size in (0, 1, 4 << 20, 16 << 20, 80 << 20, 1 << 40)] == [1, 1, 1, 2, 10, 16]
+def test_the_number_of_ranges_follows_from_the_file_and_what_its_pages_cost():
+    sizes = (0, 1, 4 << 20, 16 << 20, 80 << 20, 1 << 40)
+    assert [stages.ranges("a/b.warc.gz", size, "trafilatura") for size in sizes] == [1, 1, 1, 2, 10, 16]
+    assert [stages.ranges("a/b.warc.gz", size, "stemma") for size in sizes] == [1, 1, 1, 1, 1, 4]
+    assert [stages.ranges("a/b.warc.wet.gz", size, "trafilatura") for size in sizes] == [1] * 6
 
 
 def job(crawl: Path, home: Path, index: int, of: int) -> ShardJob:
