@@ -25,8 +25,8 @@ from assets.steps.jobs import ShardJob, ShardRecord, code_version, parts_of
 from assets.temporary import owned_folder
 from kernels.text.clusters import THRESHOLD
 
-# a WARC file is worked on in ranges of about so many bytes, and no more than so many: each of them reads the whole file,
-# .2 ms a page, where trafilatura takes 20 and our own extractor 2; text of a WET file is taken as it is
+# A WARC file is worked on in ranges of about so many bytes, and no more than so many: each one reads the whole file,
+# .2 ms a page, where trafilatura takes 20 and our own extractor 2. The text of a WET file is taken as it is.
 RANGES = {"trafilatura": (8 << 20, 16), "stemma": (64 << 20, 4)}
 ROWS_AT_ONCE = 500_000  # documents that are decided in one query: memory does not grow with the snapshot
 

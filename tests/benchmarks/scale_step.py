@@ -1,13 +1,11 @@
-"""One step of the scale bench in a process of its own: `python -m tests.benchmarks.scale_step HOME CRAWL STEP …`.
+"""One asset of the scale bench, in a process of its own: `python -m tests.benchmarks.scale_step ASSET --snapshot NAME`.
 
-STEP is an asset and a snapshot (the asset is made in a real Dagster run, its checks with it), or `start` (what a
-process costs before it does anything). Prints JSON last: CPU seconds of this process and of its workers, wall seconds
-and peak memory, of the asset's body and of its checks apart.
+It is made in a real Dagster run in the home that STEMMA_HOME names, and its checks run after it. Prints JSON last: CPU
+seconds of this process and of its workers, wall seconds and peak memory, of the asset's body and of its checks apart.
 """
 
 import argparse
 import json
-import os
 import resource
 import time
 from pathlib import Path
@@ -79,12 +77,9 @@ def make(asset: str, snapshot: str | None) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.scale_step", description=__doc__)
-    parser.add_argument("home", type=Path)
-    parser.add_argument("crawl", type=Path)
     parser.add_argument("asset")
     parser.add_argument("--snapshot")
     chosen = parser.parse_args()
-    os.environ |= {"STEMMA_HOME": str(chosen.home), "STEMMA_CRAWL": str(chosen.crawl)}
     print(json.dumps(make(chosen.asset, chosen.snapshot)))
 
 
