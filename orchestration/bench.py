@@ -12,7 +12,9 @@ class BenchUnavailable(RuntimeError):
     """There are no benches to run here; the message says what to do."""
 
 
-def bench_command(names: list[str], pages: list[Path], as_json: bool, root: Path = ROOT) -> int:
+def bench_command(
+    names: list[str], pages: list[Path], as_json: bool, root: Path = ROOT, documents: int | None = None
+) -> int:
     """Runs `python -m tests.benchmarks` of the checkout `root`; its exit code. Raises BenchUnavailable."""
     if not (root / "tests" / "benchmarks" / "__main__.py").is_file():
         raise BenchUnavailable(
@@ -22,4 +24,5 @@ def bench_command(names: list[str], pages: list[Path], as_json: bool, root: Path
     command = [sys.executable, "-m", "tests.benchmarks", *names, *(["--json"] if as_json else [])]
     if pages:
         command += ["--pages", *(str(path.absolute()) for path in pages)]
+    command += ["--documents", str(documents)] if documents else []
     return subprocess.run(command, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False).returncode

@@ -199,12 +199,13 @@ def export(
 def bench(
     name: Annotated[list[str] | None, typer.Argument(help="Which, as parity or corpus (default: all).")] = None,
     pages: Annotated[list[Path] | None, typer.Option(help="A WARC file to measure on; may be given again.")] = None,
+    documents: Annotated[int | None, typer.Option(help="Size of the crawl that scale generates.", min=1000)] = None,
     as_json: Json = False,
 ) -> None:
     """Measure ours against the peers on this machine, beside what no implementation could beat."""
     from orchestration.bench import bench_command
 
-    sys.exit(bench_command(name or [], pages or [], as_json))
+    sys.exit(bench_command(name or [], pages or [], as_json, documents=documents))
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Ours against the peers, on the same pages in one process: `stemma bench [NAME…]`, `--json` for rows.
 
 Each name is a module beside this one with `rows() -> list[dict]` (timing.row); those in WITH_PAGES take the WARC files
-to measure on. A new bench adds its name to BENCHES.
+to measure on, those in WITH_DOCUMENTS a size. A new bench adds its name to BENCHES.
 """
 
 import argparse
@@ -29,10 +29,12 @@ BENCHES = [
     "pii",
     "policies",
     "recall",
+    "scale",
     "tokenization",
     "urls",
 ]
 WITH_PAGES = ["corpus", "parity"]
+WITH_DOCUMENTS = ["scale"]
 # the speed table: asking for the first asks for the others too
 WITH = {"corpus": ["extractor", "minhash", "urls", "memory", "dedup", "tokenization", "policies"]}
 PEERS = ("warcio", "magic", "fasteners")  # modules that the extra "bench" brings
@@ -45,6 +47,7 @@ def main() -> int:
     parser.add_argument("name", nargs="*", default=BENCHES, help=f"which benches: {', '.join(BENCHES)}")
     parser.add_argument("--json", action="store_true", help="print rows {bench, row, unit, ours, peer, …} as JSON")
     parser.add_argument("--pages", nargs="+", type=Path, help=f"WARC files, for {', '.join(WITH_PAGES)}")
+    parser.add_argument("--documents", type=int, help=f"size of the generated crawl, for {', '.join(WITH_DOCUMENTS)}")
     chosen = parser.parse_args()
     if unknown := [name for name in chosen.name if name not in BENCHES]:
         return refuse(f"no bench {', '.join(unknown)}: the benches are {', '.join(BENCHES)}")
@@ -52,13 +55,16 @@ def main() -> int:
         return refuse(f"no such file: {', '.join(absent)}")
     if chosen.pages and (others := [name for name in chosen.name if name not in WITH_PAGES]):
         return refuse(f"{', '.join(others)} takes no --pages: {', '.join(WITH_PAGES)} does")
+    if chosen.documents and (others := [name for name in chosen.name if name not in WITH_DOCUMENTS]):
+        return refuse(f"{', '.join(others)} takes no --documents: {', '.join(WITH_DOCUMENTS)} does")
     if missing := [module for module in PEERS if find_spec(module) is None]:
         return refuse(f"the peers are not installed ({', '.join(missing)}): run `pip install -e '.[bench]'`")
     rows = []
     for name in expanded(chosen.name):
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         pages = {"pages": chosen.pages} if name in WITH_PAGES else {}
-        rows += importlib.import_module(f"tests.benchmarks.{name}").rows(**pages)
+        size = {"documents": chosen.documents} if name in WITH_DOCUMENTS and chosen.documents else {}
+        rows += importlib.import_module(f"tests.benchmarks.{name}").rows(**pages, **size)
     if chosen.json:
         print(json.dumps(rows, indent=1))
     else:

@@ -83,8 +83,8 @@ class Crawl:
         """The kind and origin of a document."""
         chance = self._random("plan", number)
         drawn = chance.random()
-        absent = ABSENT if self.form == "warc" else 0.0
-        spoilt: list[tuple[Kind, float]] = [("absent", absent), ("wrong_digest", WRONG_DIGEST), ("torn", TORN)]
+        responses: list[tuple[Kind, float]] = [("absent", ABSENT), ("wrong_digest", WRONG_DIGEST)]
+        spoilt: list[tuple[Kind, float]] = [("torn", TORN), *(responses if self.form == "warc" else [])]
         for kind, share in spoilt:
             if drawn < share:
                 return Plan(number, kind, number)

@@ -24,6 +24,7 @@ def test_outside_of_a_checkout_the_error_says_what_to_do(tmp_path):
         (["nope"], "no bench nope"),
         (["parity", "--pages", "missing.warc.gz"], "missing.warc.gz"),
         (["diversity", "--pages", __file__], "takes no --pages"),
+        (["diversity", "--documents", "1000"], "takes no --documents"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_line(arguments, named):
