@@ -324,7 +324,8 @@ class Lake:
 
     def _add_actions(self, delta: DeltaTable) -> list[PartFile]:
         columns = delta.metadata().partition_columns
-        rows = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+        wanted = ["path", "num_records", "size_bytes", *(f"partition.{column}" for column in columns)]
+        rows = pl.DataFrame(delta.get_add_actions(flatten=True)).select(wanted).to_dicts()  # pyarrow asks pandas first
         return sorted(
             (
                 PartFile(

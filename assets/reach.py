@@ -19,7 +19,6 @@ from assets.descent import MODELS, SAW, Holding, artifacts_held
 from assets.lake import Lake, TableMissing
 from assets.parts import ROWS_PER_GROUP, read_batches
 from assets.schemas import TABLES
-from assets.steps.clusters import signature_array
 from assets.steps.ledger import FOUND, Ledger
 from assets.steps.scopes import Refusal, Scope, near, selecting
 
@@ -96,6 +95,8 @@ def same(one: Scope, other: Scope) -> bool:
 
 def _near_texts(lake: Lake, scope: Scope) -> set[str]:
     """doc_ids of kept documents whose signature is near the text's, and of corpus rows that are the text."""
+    from assets.steps.clusters import signature_array
+
     found: set[str] = set()
     if lake.exists("signatures") and scope.signature:
         parts, columns = lake.parts("signatures"), ["doc_id", "signature"]
@@ -150,12 +151,12 @@ def near_pages(lake: Lake, pages: pl.DataFrame) -> pl.DataFrame:
 def rows_held(lake: Lake, ids: set[str]) -> list[Holding]:
     """The tables that have rows of these documents, by snapshot, the files of earlier versions, and the index."""
     held, wanted = [], pl.col("doc_id").is_in(sorted(ids))
-    for name in tables_of_documents():
+    for name in TABLES if ids else ():
         try:
-            rows = lake.scan(name) if ids else None
+            rows = lake.scan(name)
         except TableMissing:
-            rows = None
-        if rows is None:
+            continue
+        if "doc_id" not in rows.collect_schema():  # asked of the table itself, for our schemas load the text kernels
             continue
         counted = rows.filter(wanted).group_by("snapshot").agg(pl.col("doc_id").n_unique())
         for snapshot, n in counted.sort("snapshot").collect(engine="streaming").iter_rows():

@@ -127,21 +127,26 @@ def status(
     """What is missing or outdated, and because of what, all the way up the graph."""
     import dagster as dg
 
-    from orchestration import display
     from orchestration.definitions import defs
-    from orchestration.demo import send_spooled
     from orchestration.home import locate, require
     from orchestration.lineage import to_json
+    from orchestration.options import emit
     from orchestration.settings import look
 
     place = require(locate(home))
     with dg.DagsterInstance.get() as instance:
-        sent = send_spooled(instance, place, strict=True) if sync else None
+        sent = None
+        if sync:
+            from orchestration.demo import send_spooled
+
+            sent = send_spooled(instance, place, strict=True)
         states = look(defs, instance)
     if as_json:
-        display.emit({"home": str(place.root), "sent_to_mlflow": sent, "nodes": to_json(states)})
-    else:
-        display.show_states(states, sent)
+        emit({"home": str(place.root), "sent_to_mlflow": sent, "nodes": to_json(states)})
+        return
+    from orchestration.display import show_states
+
+    show_states(states, sent)
 
 
 @app.command()

@@ -1,7 +1,5 @@
 """How commands speak: live progress on a terminal, tables and figures for people, one JSON document for machines."""
 
-import json
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +12,7 @@ from rich.table import Table
 
 from assets.resources import Progress
 from orchestration.lineage import Node, State
+from orchestration.options import emit as emit
 
 NOTE_CHARS = 60
 CAUSES_SHOWN = 3
@@ -64,12 +63,6 @@ class LiveProgress(Progress):
 def live_progress(as_json: bool) -> LiveProgress:
     """Progress on stderr, so that stdout stays clean; silent for machines."""
     return LiveProgress(Console(stderr=True, quiet=as_json))
-
-
-def emit(value: Any) -> None:
-    """One JSON document on stdout."""
-    json.dump(value, sys.stdout, indent=1, default=str)
-    sys.stdout.write("\n")
 
 
 def assets_table(rows: list[dict[str, Any]]) -> Table:

@@ -16,6 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from assets.lake import Lake
 
 DAGSTER_YAML = """\
 # Written by Stemma. Local SQLite storage in this directory; limits of the pools that assets wait for.
@@ -97,6 +101,13 @@ def require(home: Home) -> Home:
     if not (home.root / "home.json").is_file():
         raise HomeMissing(f"nothing was made in {home.root} yet: run `stemma demo`, or name another --home")
     return home
+
+
+def lake_of(home: Home) -> "Lake":
+    """The lake of a home as LakeResource opens it, without Dagster: STEMMA_LAKE says where tables are, if elsewhere."""
+    from assets.lake import Lake
+
+    return Lake(os.environ.get("STEMMA_LAKE") or home.root, local=home.root)
 
 
 def prepare(root: Path | None = None) -> Home:

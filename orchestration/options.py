@@ -1,6 +1,8 @@
 """What the commands share: common options, and errors that people can read."""
 
 import functools
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +13,7 @@ ROOMS = ("orchestration", "assets", "models", "kernels")
 FAILURES = (
     "RunFailed", "ShardFailed", "ProgramFailed", "HomeUnusable", "UnsoundInput", "GateRefused", "FetchIncomplete",
     "StateUnwritable", "TakenDown", "StillThere", "CorruptVersion", "ShardsDiffer", "AccountingError", "BudgetPassed",
-    "RunInterrupted", "ClusterLost",
+    "RunInterrupted", "ClusterLost", "SurveyFailed",
 )  # fmt: skip
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
@@ -32,3 +34,9 @@ def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1 if type(error).__name__ in FAILURES else 2) from error
 
     return wrapped
+
+
+def emit(value: Any) -> None:
+    """One JSON document on stdout."""
+    json.dump(value, sys.stdout, indent=1, default=str)
+    sys.stdout.write("\n")

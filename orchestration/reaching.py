@@ -1,33 +1,68 @@
-"""`stemma reach`: what holds some pages, from table rows to exports, and whether each of it is outdated already."""
+"""`stemma reach`: what holds some pages, from table rows to exports, and whether each of it is outdated already.
 
-from collections.abc import Mapping
+How the graph stands is asked of `stemma status` in a process of its own, while this one reads the tables: each takes
+about a second of imports and look-ups, and neither needs the other.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from orchestration.display import emit
-from orchestration.lineage import Node, State
+from orchestration.home import Home
+from orchestration.options import emit
 
 if TYPE_CHECKING:
-    from assets.reach import Holding, Reach
+    from assets.descent import Holding
+    from assets.reach import Reach
 
 PAGES_SHOWN = 10
+STATUS = [sys.executable, "-m", "orchestration.cli", "status", "--json"]
+
+States = Mapping[tuple[str, str], Mapping[str, Any]]  # (asset, partition or "") → its row of `stemma status --json`
 
 
-def state_of(holding: "Holding", states: Mapping[Node, State]) -> str:
+class SurveyFailed(RuntimeError):
+    """`stemma status` could not say how the graph stands; the message is its own."""
+
+
+@contextmanager
+def surveying(home: Home) -> Iterator[Callable[[], States]]:
+    """Starts to look at the graph; the function waits for the answer. Raises SurveyFailed then."""
+    command = [*STATUS, "--home", str(home.root)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def states() -> States:
+        said, errors = process.communicate()
+        if process.returncode != 0:
+            raise SurveyFailed((errors.strip().splitlines() or ["stemma status ended without a word"])[-1])
+        return {(row["asset"], row["partition"] or ""): row for row in json.loads(said)["nodes"]}
+
+    try:
+        yield states
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def state_of(holding: "Holding", states: States) -> str:
     """How a holding stands: current, outdated, superseded (another version is in use) or, of exports, out of reach."""
     if holding.what == "export":
         return "out of reach"
-    state = states.get(Node(holding.asset, holding.partition))
-    if not holding.current or (state is not None and state.data_version not in (None, holding.version)):
+    state = states.get((holding.asset, holding.partition))
+    if not holding.current or (state is not None and state["data_version"] not in (None, holding.version)):
         return "superseded"
-    return "unknown" if state is None else state.status
+    return "unknown" if state is None else state["status"]
 
 
-def to_json(found: "Reach", states: Mapping[Node, State]) -> dict[str, Any]:
+def to_json(found: "Reach", states: States) -> dict[str, Any]:
     """Everything for machines. `because`: the causes of what is outdated."""
     held = []
     for one in found.holdings:
-        state = states.get(Node(one.asset, one.partition))
-        because = [str(cause) for cause in state.causes] if state is not None else []
+        because = [cause["text"] for cause in states.get((one.asset, one.partition), {"because": []})["because"]]
         held.append({**one.to_json(), "state": state_of(one, states), "because": because})
     return {
         "scope": {"kind": found.scope.kind, "value": found.scope.value},
@@ -37,7 +72,7 @@ def to_json(found: "Reach", states: Mapping[Node, State]) -> dict[str, Any]:
     }
 
 
-def show(found: "Reach", states: Mapping[Node, State], as_json: bool) -> None:
+def show(found: "Reach", states: States, as_json: bool) -> None:
     """The answer, as JSON or for people."""
     if as_json:
         emit(to_json(found, states))

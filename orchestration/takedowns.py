@@ -150,21 +150,15 @@ def reach(
     as_json: Json = False,
 ) -> None:
     """Name everything that holds a page: tables, token shards, models, exports; and whether each is outdated."""
-    wanted = scope_of(url, prefix, host, doc, text)
-    import dagster as dg
-
-    from assets.reach import reach as find
-    from assets.resources import LakeResource
     from orchestration import reaching
-    from orchestration.definitions import defs
-    from orchestration.home import locate, require
-    from orchestration.settings import look
+    from orchestration.home import lake_of, locate, require
 
-    require(locate(home))
-    found = find(LakeResource().open(), wanted)
-    with dg.DagsterInstance.get() as instance:
-        states = look(defs, instance)
-    reaching.show(found, states, as_json)
+    place = require(locate(home))
+    with reaching.surveying(place) as states:
+        wanted = scope_of(url, prefix, host, doc, text)
+        from assets.reach import reach as find
+
+        reaching.show(find(lake_of(place), wanted), states(), as_json)
 
 
 def shown(entry: dict[str, Any]) -> dict[str, Any]:
