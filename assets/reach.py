@@ -53,7 +53,7 @@ def reach(lake: Lake, scope: Scope, thorough: bool = False) -> Reach:
     pages = pages_of(lake, scope, thorough)
     ids = set(pages["doc_id"]) | named(scope)
     artifacts = artifacts_held(lake, ids)
-    held = [*rows_held(lake, ids), *artifacts, *exports_held(lake, artifacts)]
+    held = [*rows_held(lake, ids), *artifacts, *exports_held(lake, artifacts), *copies_held(lake, ids)]
     return Reach(scope, pages, near_pages(lake, pages), held)
 
 
@@ -196,8 +196,32 @@ def exports_held(lake: Lake, saw: Iterable[Holding]) -> list[Holding]:
     ]
 
 
+def copies_held(lake: Lake, ids: set[str]) -> list[Holding]:
+    """The folders into which `stemma versions get` wrote these documents; one of which nobody can tell any more,
+    because folder and version are gone, is named with 0 documents."""
+    from assets.history import rows_of
+    from assets.versions import CORPUS, Versions
+
+    written = [row for row in exports(lake.local) if row["asset"] == CORPUS] if ids else []
+    known, held = Versions(lake) if written else None, []
+    for row in written:
+        version = next((one for one in known.known if one.digest == row["digest"]), None) if known else None
+        files = sorted(Path(row["directory"], CORPUS).rglob("*.parquet"))
+        if files:
+            rows = pl.scan_parquet(files, hive_partitioning=False)
+        elif known is not None and version is not None and version.readable:
+            rows = rows_of(lake, known.rows(version), CORPUS)
+        else:
+            held.append(Holding(CORPUS, "", row["digest"], EXPORT, 0, place=row["directory"]))
+            continue
+        found = rows.filter(pl.col("doc_id").is_in(sorted(ids))).select(pl.col("doc_id").n_unique())
+        if n := found.collect(engine="streaming").item():
+            held.append(Holding(CORPUS, "", row["digest"], EXPORT, n, place=row["directory"]))
+    return held
+
+
 def exports(home: Path) -> Iterator[dict[str, str]]:
-    """What `stemma export` wrote from this home: directory, asset, digest."""
+    """What `stemma export` and `stemma versions get` wrote from this home: directory, asset, digest."""
     path = home / EXPORTS
     if path.is_file():
         for line in path.read_text().splitlines():

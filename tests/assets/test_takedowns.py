@@ -12,16 +12,21 @@ import pytest
 
 from assets import dedup_index, policy
 from assets.crawl import manifest_rows
+from assets.differences import compare
 from assets.lake import Lake
 from assets.reach import MEMBERS, reach
 from assets.release import takedown_objections
+from assets.restoring import appearing, restore
 from assets.schemas import TABLES
+from assets.sides import of_restored, of_version
 from assets.steps import stages
-from assets.steps.ledger import FOUND, Ledger
+from assets.steps.ledger import FOUND, Ledger, removals
 from assets.steps.scopes import scope
 from assets.takedowns import apply, seen_by
+from assets.versions import VersionGone, Versions
 from models.artifacts import seal
 from models.data import tokenize, tokenizer
+from orchestration.using import remember_export
 from tests.assets.byte_search import holding
 from tests.assets.dedup_index.lakes import Page, commit
 from tests.assets.takedown_crawl import SNAPSHOT, write_crawl
@@ -327,3 +332,25 @@ def test_killed_at_random_moments_the_next_apply_ends_with_the_same_digests(whol
         assert {Ledger(other).status(number) for number in (1, 2)} == {"applied"}
         shutil.rmtree(other)
     assert killed > KILLS / 2
+
+
+def test_earlier_versions_say_which_takedown_removed_them_and_their_copies_are_named(
+    whole, home, here_engine, tmp_path
+):
+    _, files, _ = whole
+    lake, page = Lake(home), files[0][3]
+    before = Versions(lake).current
+    with appearing(tmp_path / "copy") as folder:
+        restore(Versions(lake), before, folder)
+        remember_export(lake.local, tmp_path / "copy", "corpus", before.digest)
+    number = ask(home, "url", page.url)
+    (report,) = apply(lake, here_engine(), RULES)
+    known = Versions(lake)
+    gone, now = known.find(before.digest), known.current
+    assert (gone.readable, gone.takedowns, gone.pages_removed) == (False, (number,), 1)
+    assert gone.instead == now.digest and now.digest in gone.why_gone() and now.rows == before.rows - 1
+    with pytest.raises(VersionGone, match=f"takedown {number} removed"):
+        known.readable(gone)
+    left = compare(of_restored(tmp_path / "copy", known), of_version(known, now), removed=removals(home))
+    assert [(row["doc_id"], row["takedown"]) for row in left.only_a.samples] == [(page.doc_id, number)]
+    assert {(one["place"], one["documents"]) for one in report["out_of_reach"]} == {(str(tmp_path / "copy"), 1)}
