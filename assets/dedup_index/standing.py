@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from assets.dedup_index import store
 from assets.dedup_index.deciding import Standing
@@ -68,23 +69,36 @@ def rows(segments: Segments, now: Standing, size: np.ndarray, k: int, language: 
     mine = slice(first, end)
     survivor = now.survivor[mine]
     stays = survivor == np.arange(first, end)
-    reason = np.where(now.copy[mine], EXACT_DUPLICATE, np.where(stays, "", NEAR_DUPLICATE))
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         {
             "doc_id": _strings(segments.segments[k].ids),
-            "snapshot": segments.snapshots[k],
-            "language": language,
             "cluster_id": _strings(segments.take("ids", survivor)),
             "cluster_size": size[mine],
             "survivor": stays,
             "similarity": now.similarity[mine],
-            "reason": pl.Series(reason.astype(object), dtype=pl.String).replace("", None),
+            "copy": now.copy[mine],
         }
+    )
+    exact, near = pl.when("copy").then(pl.lit(EXACT_DUPLICATE)), pl.lit(NEAR_DUPLICATE)
+    return frame.select(
+        "doc_id",
+        pl.lit(segments.snapshots[k]).alias("snapshot"),
+        pl.lit(language).alias("language"),
+        "cluster_id",
+        "cluster_size",
+        "survivor",
+        "similarity",
+        exact.when(~pl.col("survivor")).then(near).alias("reason"),
     )
 
 
 def _strings(ids: np.ndarray) -> pl.Series:
-    return pl.Series([one.decode() for one in ids.tolist()], dtype=pl.String)
+    """Strings of padded bytes, without a Python object for each."""
+    letters = np.ascontiguousarray(ids).view(np.uint8).reshape(len(ids), -1)
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.char.str_len(ids))])
+    data = letters[np.arange(letters.shape[1]) < np.diff(ends)[:, None]]
+    laid = pa.LargeStringArray.from_buffers(len(ids), pa.py_buffer(ends), pa.py_buffer(data))
+    return pl.Series(laid, dtype=pl.String)
 
 
 def write_part(lake: Lake, found: pl.DataFrame) -> PartFile:

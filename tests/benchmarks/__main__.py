@@ -22,6 +22,7 @@ BENCHES = [
     "dedup",
     "diversity",
     "extractor",
+    "incremental",
     "language",
     "memory",
     "minhash",

@@ -136,11 +136,19 @@ class Crawl:
         rank = int(HOSTS ** self._random("host", number).random())
         return f"https://www.site{rank:05d}.example/{number // 1000}/{number}.html"
 
-    def _body(self, plan: Plan) -> list[tuple[bytes, bytes]]:
+    def text(self, number: int) -> tuple[str, str]:
+        """(text, language) of a document: its paragraphs, without what stands around them."""
+        language, _, joined = self._paragraphs(self.plan(number))
+        return "\n".join(joined), language
+
+    def _paragraphs(self, plan: Plan) -> tuple[str, list[tuple[bytes, bytes]], list[str]]:
         language, static, paragraphs = self._original(plan.origin)
         if plan.kind == "near":
             paragraphs = edited(paragraphs, self.sources.words[language], self._random("near", plan.number))
-        joined = ["".join(one) if language in UNSPACED else " ".join(one) for one in paragraphs]
+        return language, static, ["".join(one) if language in UNSPACED else " ".join(one) for one in paragraphs]
+
+    def _body(self, plan: Plan) -> list[tuple[bytes, bytes]]:
+        _, static, joined = self._paragraphs(plan)
         if self.form == "wet":
             text = "\n".join(joined).encode()
             return [(text, deflated(text))]

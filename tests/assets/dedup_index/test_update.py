@@ -95,7 +95,7 @@ def files(home: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def crawl(shared_data) -> dict[str, list[Page]]:
-    return crawl_of(articles(shared_data)[:250], 5)
+    return crawl_of(articles(shared_data)[:150], 5)
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +114,27 @@ def test_it_is_the_clustering_of_all_documents_at_once(crawl, whole, tmp_path):
     assert said(Lake(whole)) == expected
     reasons = [row[3] for row in expected.values()]
     assert reasons.count("exact_duplicate") > 20 and reasons.count("near_duplicate") > 20
+
+
+@pytest.mark.slow
+def test_real_pages_in_six_snapshots_are_clustered_as_in_one_and_their_near_duplicates_found(shared_data, tmp_path):
+    with gzip.open(shared_data / "pages" / "webpages.gold.jsonl.gz", "rt") as file:
+        rows = [json.loads(line) for line in file]
+    crawl: dict[str, list[Page]] = {f"s{k}": [] for k in range(6)}
+    for number, row in enumerate(sorted(rows, key=lambda row: row["record_id"])):
+        crawl[f"s{number % 6}"].append(Page(row["record_id"][10:-1], row["text"], number % 17))
+    lake = Lake(tmp_path / "home")
+    for name in ("s3", "s0", "s5", "s1", "s4", "s2"):
+        commit(lake, name, crawl[name])
+        update(lake)
+    found = said(lake)
+    assert found == everything_at_once(crawl, tmp_path)
+    with (shared_data / "dedup" / "webpages-near-dup-pairs.tsv").open() as file:
+        pairs = [line.split("\t")[:3] for line in file.read().splitlines()[1:]]
+    alike = [(one[10:-1], other[10:-1]) for jaccard, one, other in pairs if float(jaccard) >= 0.95]
+    signed = {page.doc_id for pages in crawl.values() for page in pages if len(page.text.split()) >= 5}
+    alike = [(one, other) for one, other in alike if one in signed and other in signed]
+    assert len(alike) > 20 and sum(found[one][0] == found[other][0] for one, other in alike) >= 0.95 * len(alike)
 
 
 def test_twenty_orders_of_arrival_give_the_same_bytes_and_the_same_version(crawl, whole, tmp_path):
