@@ -86,10 +86,12 @@ def policy_watcher(
     if known == digest(decides):
         return dg.SkipReason(f"the policy {chosen} decides as before")
     cursor = f"{int(count) + 1}:{digest(decides)}"  # the count lets a policy that comes back ask again
+    if not known:
+        return dg.SensorResult([], cursor=cursor)  # what changed before anybody watched is for the night
     requests = []
     stale: dict[str, list[str]] = {}
     for node, state in look(build(), context.instance).items():
-        if node.partition and state.status == "outdated":
+        if node.partition and state.status != "current":
             stale.setdefault(node.partition, []).append(node.asset)
     for snapshot, assets in sorted(stale.items()):
         keys = [dg.AssetKey([name]) for name in assets]
