@@ -9,7 +9,6 @@ from assets import cards, curves, schemas
 from assets.conventions import Group, blocking_check, stage
 from assets.making import making
 from assets.partitions import every_snapshot
-from assets.parts import read_batches
 from assets.resources import Engine, LakeResource, Progress, RecipeResource
 
 CARD_READS = ("crawl_manifest", "documents", "annotations", "decisions", "duplicate_clusters", "corpus")
@@ -58,14 +57,12 @@ def corpus_holds_the_survivors(context: dg.AssetCheckExecutionContext, lake: Lak
 
 
 @blocking_check(corpus, description="The finder finds no personal data in the corpus.")
-def no_personal_data_is_left(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-    from kernels.text import pii
+def no_personal_data_is_left(
+    context: dg.AssetCheckExecutionContext, lake: LakeResource, engine: dg.ResourceParam[Engine]
+) -> dg.AssetCheckResult:
+    from assets.steps.scrubbed import documents_with_personal_data
 
-    opened = lake.open()
-    parts = opened.parts("corpus", snapshot=context.partition_key)
-    batches = read_batches(opened.staging("corpus"), parts, ["doc_id", "text"], opened.storage_options)
-    rows = (row for batch in batches for row in zip(*(column.to_pylist() for column in batch.columns), strict=True))
-    left = [doc_id for doc_id, text in rows if pii.find(text)]
+    left = documents_with_personal_data(lake.open(), engine, context.partition_key)
     return dg.AssetCheckResult(passed=not left, metadata={"documents": len(left), "first": left[:10]})
 
 

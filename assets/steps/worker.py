@@ -30,6 +30,7 @@ STEPS = {
     "contamination": "assets.steps.contamination",
     "signatures": "assets.steps.signatures",
     "corpus": "assets.steps.corpus",
+    "scrubbed": "assets.steps.scrubbed",
 }
 PARENT_CHECK_S = 0.5
 LEASE_CHECK_S = 2.0
