@@ -153,7 +153,7 @@ class _Run:
         else:
             log = self.jobs[one.index].folder / ERRORS
             log.write_text(event.get("log", ""))
-            self.failures[one.index] = event["cause"] + (f"; all of it: {log})" if event.get("log") else "")
+            self.failures[one.index] = event["cause"] + (f"; all of it: {log}" if event.get("log") else "")
 
     def _ended(self, one: _Attempt, cause: str) -> None:
         """A task ended through no fault of its shard, as far as one can tell: it is tried again."""

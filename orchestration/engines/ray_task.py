@@ -7,6 +7,7 @@ and the record goes back by value. Only the crawl and the tables must be reachab
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -23,6 +24,7 @@ from typing import Any
 from assets.steps.jobs import ERRORS, HEARTBEAT, ShardJob, finished
 from orchestration.engines.base import SHARDS_PER_WORKER, last_line, prepare, worker_environment
 
+EXIT_S = 10.0  # that a worker may take to end after it has closed its answers
 LOG_BYTES = 64 << 10  # of a failed worker's log, its end, goes back to the driver
 Event = dict[str, Any]
 
@@ -41,8 +43,10 @@ class _Worker:
         alive = self.process.poll() is None
         return alive and self.storage_options == storage_options and self.started < SHARDS_PER_WORKER
 
-    def end(self) -> int:
-        """Kills it if it still runs; returns its exit code."""
+    def end(self, patience_s: float = 0.0) -> int:
+        """Kills it if it still runs after so long; returns its exit code."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(patience_s)
         self.process.kill()
         self.process.communicate()
         return self.process.returncode
@@ -80,7 +84,7 @@ def _attempt(job: ShardJob, folder: Path, beat_s: float) -> Iterator[Event]:
         if _worker is not None:
             _worker.end()
         _worker = _Worker(job.storage_options, folder)
-    worker, beaten, answered = _worker, heartbeat.stat().st_mtime_ns, False
+    worker, beaten, answered, patience_s = _worker, heartbeat.stat().st_mtime_ns, False, 0.0
     assert worker.process.stdin and worker.process.stdout
     worker.started += 1
     try:
@@ -90,12 +94,12 @@ def _attempt(job: ShardJob, folder: Path, beat_s: float) -> Iterator[Event]:
             if (now := heartbeat.stat().st_mtime_ns) != beaten:
                 beaten = now
                 yield {"event": "beat"}
-        answered = bool(os.read(worker.process.stdout.fileno(), 1 << 16))
+        answered, patience_s = bool(os.read(worker.process.stdout.fileno(), 1 << 16)), EXIT_S
     except BrokenPipeError:
-        pass  # it is dead: its exit code says of what
+        patience_s = EXIT_S  # it is dead, or nearly: its exit code says of what
     finally:
         if not answered:
-            _worker, code = None, worker.end()
+            _worker, code = None, worker.end(patience_s)
     yield _done(job) if answered else _ended(job, code)
 
 
@@ -112,7 +116,7 @@ def _ended(job: ShardJob, code: int) -> Event:
         return {"event": "killed", "cause": f"was killed by {known.get(-code, f'signal {-code}')}"}
     log = job.folder / ERRORS
     tail = log.read_bytes()[-LOG_BYTES:].decode(errors="replace")
-    return {"event": "failed", "cause": f"{last_line(log)} (exit code {code}", "log": tail}
+    return {"event": "failed", "cause": f"{last_line(log)} (exit code {code})", "log": tail}
 
 
 def carried_files(job: ShardJob) -> dict[str, Path]:

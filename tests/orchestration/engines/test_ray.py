@@ -141,6 +141,7 @@ def test_a_shard_that_raises_is_named_with_its_last_line_and_the_others_are_kept
     with pytest.raises(ShardFailed) as caught:
         RayEngine(address=cluster.address).run("documents", asked)
     assert caught.value.shard == asked[0].shard and "FileNotFoundError" in caught.value.cause
+    assert caught.value.cause.endswith(f"no-such-file.warc.gz' (exit code 1); all of it: {asked[0].folder / ERRORS}")
     assert "Traceback" in (asked[0].folder / ERRORS).read_text()
     assert finished(asked[0]) is None and finished(asked[1]) is not None
 
@@ -172,7 +173,7 @@ def test_a_node_with_other_code_is_refused(cluster, bundled_crawl, tmp_path):
     node = cluster.add(f"--memory={64 << 30}", PYTHONPATH=str(other))
     only_there = RayEngine(address=cluster.address, memory_bytes=60 << 30)
     try:
-        with pytest.raises(ShardFailed, match="has other code than this one"):
+        with pytest.raises(ShardFailed, match=r"has other code than this one: install the same Stemma .* there$"):
             only_there.run("documents", jobs(bundled_crawl, tmp_path, SMALL[1:]))
     finally:
         cluster.remove(node)
