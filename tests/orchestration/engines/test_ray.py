@@ -221,6 +221,7 @@ def test_a_cluster_without_room_for_a_shard_is_an_error_and_no_wait(cluster, bun
 
 
 @with_ray
+@pytest.mark.slow
 def test_the_loss_of_the_head_ends_the_run(bundled_crawl, tmp_path, monkeypatch):
     with RayCluster(nodes=1) as doomed:
         for name, value in doomed.variables.items():
