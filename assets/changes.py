@@ -22,9 +22,11 @@ from assets.versions import CorpusVersion, UnknownVersion, Versions
 def of_snapshot(lake: Lake, snapshot: str) -> dict[str, Any]:
     """Metadata of a snapshot's corpus that was just committed: the corpus version that it is in, and what changed."""
     known = Versions(lake)
-    now = known.of_snapshot(snapshot)
+    now, before = known.of_snapshot(snapshot), known.of_snapshot(snapshot, 1)
     said: dict[str, Any] = {"stemma/corpus_version": known.current.digest}
-    return said | (_changed(known, known.of_snapshot(snapshot, 1), now) if now is not None else {})
+    if before is not None:
+        said["data_version_before"] = before.snapshots[snapshot]
+    return said | (_changed(known, before, now) if now is not None else {})
 
 
 def of_corpus(lake: Lake, before: str | None) -> dict[str, Any]:
@@ -34,17 +36,16 @@ def of_corpus(lake: Lake, before: str | None) -> dict[str, Any]:
         earlier = known.find(before) if before else None
     except UnknownVersion:
         return {"corpus_before": f"{before}, of which the tables' log says nothing"}
-    return _changed(known, earlier, known.current)
+    return ({"corpus_before": before} if before else {}) | _changed(known, earlier, known.current)
 
 
 def _changed(known: Versions, before: CorpusVersion | None, now: CorpusVersion) -> dict[str, Any]:
     if before is None:
         return {"documents_added": now.rows, "documents_removed": 0}
     if not before.readable:
-        return {"corpus_before": before.digest, "change": dg.MetadataValue.md(before.why_gone())}
+        return {"change": dg.MetadataValue.md(before.why_gone())}
     found = compare(of_version(known, before), of_version(known, now), removed=removals(known.lake.local))
     said: dict[str, Any] = {
-        "corpus_before": before.digest,
         "documents_added": found.only_b.count.documents,
         "documents_removed": found.only_a.count.documents,
         "documents_changed": found.changed.documents,

@@ -145,6 +145,18 @@ def rows_of(lake: Lake, held: Iterable[Held], table: str) -> pl.LazyFrame:
     )
 
 
+def rows_at(lake: Lake, table: str, version: str) -> list[Held]:
+    """The rows of a whole table at a data version, by snapshot. Raises TableMissing where they are gone."""
+    known = history(lake, table)
+    for one in reversed(known.versions):
+        rows = [known.held[pair] for pair in sorted(one.snapshots.items())]
+        if data_version(part for held in rows for part in held.parts) == version:
+            if not any(known.missing(held) for held in rows):
+                return rows
+            break
+    raise TableMissing(f"the rows of {table} that have the data version {version} are gone")
+
+
 def _log(lake: Lake, table: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """(number, actions) of every commit, oldest first."""
     fs, base = filesystem(f"{lake.staging(table)}/_delta_log", lake.storage_options)

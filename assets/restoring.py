@@ -12,11 +12,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from assets.history import Held
+from assets.lake import Lake
 from assets.parts import PartFile, data_version, filesystem, sync
 from assets.versions import CORPUS, CorpusVersion, Versions, digest_of
 
@@ -63,17 +65,7 @@ def restore(known: Versions, version: CorpusVersion, folder: Path, on_file: OnFi
 
     Raises VersionGone, CorruptVersion.
     """
-    rows = known.rows(known.readable(version))
-    done, total = 0, sum(len(held.parts) for held in rows)
-    fs, base = filesystem(known.lake.staging(CORPUS), known.lake.storage_options)
-    copied: dict[str, list[PartFile]] = {held.snapshot: [] for held in rows}
-    for held in rows:
-        for part in held.parts:
-            sha256 = _copy(fs, f"{base}/{part.path}", folder / CORPUS / part.path)
-            copied[held.snapshot].append(PartFile(part.path, sha256, part.rows, part.bytes, part.partition))
-            done += 1
-            if on_file:
-                on_file(done, total)
+    copied = copy_rows(known.lake, known.rows(known.readable(version)), folder, on_file)
     found = digest_of({snapshot: data_version(parts) for snapshot, parts in copied.items()})
     if found != version.digest:
         raise CorruptVersion(f"the files of the corpus version {version.digest} are damaged: they make {found}")
@@ -92,6 +84,23 @@ def restore(known: Versions, version: CorpusVersion, folder: Path, on_file: OnFi
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest
+
+
+def copy_rows(
+    lake: Lake, rows: Sequence[Held], folder: Path, on_file: OnFile | None = None
+) -> dict[str, list[PartFile]]:
+    """Copies the part files of one table below `folder/<table>`; by snapshot, what was really copied."""
+    done, total = 0, sum(len(held.parts) for held in rows)
+    copied: dict[str, list[PartFile]] = {held.snapshot: [] for held in rows}
+    for held in rows:
+        fs, base = filesystem(lake.staging(held.table), lake.storage_options)
+        for part in held.parts:
+            sha256 = _copy(fs, f"{base}/{part.path}", folder / held.table / part.path)
+            copied[held.snapshot].append(PartFile(part.path, sha256, part.rows, part.bytes, part.partition))
+            done += 1
+            if on_file:
+                on_file(done, total)
+    return copied
 
 
 def _copy(fs: Any, source: str, target: Path) -> str:

@@ -120,18 +120,27 @@ def shards_of(lake: Lake, instance: Any, version: CorpusVersion) -> dict[str, An
 def remake_shards(lake: Lake, made_of: dict[str, Any], folder: Path) -> str:
     """Makes the token shards of the restored corpus in `folder` as they were made; the digest, which must be the same.
 
-    Raises ArtifactMissing where the tokenizer is gone, ShardsDiffer.
+    Raises ArtifactMissing where the tokenizer is gone, TableMissing where what chose among snapshots is, ShardsDiffer.
     """
+    from assets.history import rows_at
+    from assets.restoring import copy_rows
     from models.artifacts import digest
     from orchestration.lineage import WHOLE
     from orchestration.using import run_model_program
 
     tokenizer = lake.artifacts.open("tokenizer", digest=made_of["inputs"]["tokenizer"][WHOLE])
-    config = {
-        "corpus_files": sorted(str(path) for path in (folder / "corpus").rglob("*.parquet")),
+    files = sorted((folder / "corpus").rglob("*.parquet"))
+    config: dict[str, Any] = {
+        "corpus_files": [str(path) for path in files],
         "tokenizer_dir": str(tokenizer),
         **{name: made_of["config"][name] for name in ("heldout_fraction", "repetition") if name in made_of["config"]},
     }
+    if made_of["config"].get("dedup_scope") == "corpus":  # one document of all snapshots: the shards say which with
+        chosen = rows_at(lake, "corpus_clusters", made_of["inputs"]["corpus_clusters"][WHOLE])
+        copied, where = copy_rows(lake, chosen, folder), folder / "corpus_clusters"
+        of = {snapshot: [str(where / part.path) for part in parts] for snapshot, parts in copied.items()}
+        snapshots = [path.relative_to(folder / "corpus").parts[0].removeprefix("snapshot=") for path in files]
+        config |= {"clusters": of, "corpus_snapshots": snapshots}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
         run_model_program("tokenize", config, Path(scratch), out=Path(scratch) / "work")
         found = digest(Path(scratch) / "work" / "final")

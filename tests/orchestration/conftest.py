@@ -37,10 +37,15 @@ class Demo:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return inherited | {"STEMMA_HOME": str(self.home), "STEMMA_CRAWL": str(self.crawl), **self.settings}
 
-    def stemma(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """One command, run to its end."""
+    def stemma(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """One command, run to its end, with further environment variables."""
         return subprocess.run(
-            [*STEMMA, *arguments], cwd=REPO, env=self.environment, capture_output=True, text=True, check=False
+            [*STEMMA, *arguments],
+            cwd=REPO,
+            env=self.environment | settings,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def run(self) -> dict[str, Any]:
