@@ -178,8 +178,9 @@ class Making:
         schema: pa.Schema | None = None,
         tokens: int | None = None,
     ) -> dg.MaterializeResult:
-        """The result to return: version, size, cost, inputs and configuration. Raises UndeclaredRead."""
+        """The result to return: version, size, cost, inputs and configuration. Raises UndeclaredRead, TakenDown."""
         self._refuse_undeclared()
+        self._refuse_taken_down_since()
         seconds = time.monotonic() - self.started
         entries: dict[str, Any] = {
             "stemma/bytes": commit.bytes,
@@ -204,6 +205,16 @@ class Making:
         undeclared = sorted(read - set(self.inputs) - {self.asset})
         if undeclared:
             raise UndeclaredRead(f"{self.asset} read {', '.join(undeclared)} without declaring it in its deps")
+
+    def _refuse_taken_down_since(self) -> None:
+        """A page that was removed while this was made goes out of it again; what is left is no result to build on."""
+        from assets.schemas import TABLES
+        from assets.withdrawal import withdraw
+
+        tables = [name for name in TABLES if self.asset in (name, MADE_BY.get(name))]
+        if gone := withdraw(self.home.open(), self.asset, tables, self.partition or None):
+            said = f"pages were taken down while {self.asset} was made, and {gone} rows or versions went with them"
+            raise TakenDown(f"{said}: run it again")
 
 
 @contextmanager

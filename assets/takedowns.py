@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from assets import excision
 from assets.descent import DESCENDANTS, MADE_FROM, SAW, artifacts_held
+from assets.exported import mark
 from assets.lake import Lake
 from assets.parts import PartFile, PartWriter, read_part
 from assets.policy import Policy
@@ -28,6 +29,7 @@ from assets.schemas import TABLES, table
 from assets.steps import stages
 from assets.steps.documents import TAKEDOWN
 from assets.steps.ledger import FOUND, REPORT, Ledger, Takedown
+from assets.withdrawal import came_back
 
 DELETED_LAST = "documents"  # by whose rows the others are found
 KIND = f"skipped:{TAKEDOWN}"
@@ -50,6 +52,8 @@ def apply(lake: Lake, engine: stages.Engine, policy: Policy, on_step: OnStep | N
     """
     ledger = Ledger(lake.local)
     waiting = [entry for entry in ledger.entries() if ledger.status(entry.number) != "applied"]
+    if any(came_back(lake, table) for table in TABLES):  # a run that was killed had published a page after its takedown
+        waiting = ledger.entries()
     if not waiting:
         return []
     step = on_step or (lambda name: None)
@@ -89,7 +93,11 @@ def seen_by(lake: Lake, digest: str) -> list[int]:
     numbers = []
     for entry in ledger.entries():
         known = ledger.read(entry.number, FOUND)
-        held = known["held_by"] if known else [one.to_json() for one in reach(lake, entry.scope).models]
+        if known is None:
+            held = [one.to_json() for one in reach(lake, entry.scope).models]
+        else:  # and models that were still in training when it was applied
+            ids = {page["doc_id"] for page in known["pages"]} | named(entry.scope)
+            held = [*known["held_by"], *(one.to_json() for one in artifacts_held(lake, ids))]
         if any(one["version"] == digest and one["what"] in SAW for one in held):
             numbers.append(entry.number)
     return numbers
@@ -212,7 +220,7 @@ def _report(lake: Lake, entry: Takedown, found: dict[str, Any], rewritten: list[
         "marked": models,
         "refused": {"pages": str(entry.scope), "champions": sorted({one["version"] for one in models})},
         "descendants": [one for one in found["held_by"] if one["what"] in DESCENDANTS],
-        "out_of_reach": [one for one in found["held_by"] if one["what"] == EXPORT],
+        "out_of_reach": [mark(one, entry.number) for one in found["held_by"] if one["what"] == EXPORT],
         "near": found["near"],
     }
 

@@ -134,7 +134,10 @@ def apply_takedowns(home: HomeOption = None, as_json: Json = False) -> None:
         for data in report["descendants"]:
             typer.echo(f"  {data['asset']} {data['version']}: {data['rows']} rows {data['what']}")
         for export in report["out_of_reach"]:
-            typer.echo(f"  an export lies in {export['place']}: delete it there")
+            there = (
+                "is marked by a note in it: delete it" if export["marked"] else "is there no more: find where it went"
+            )
+            typer.echo(f"  the export {export['place']} {there}")
         if report["near"]:
             typer.echo(f"  {len(report['near'])} further pages are nearly the same; look at the report")
         typer.echo(f"  report: {Ledger(place.root).folder / f'{number:08d}' / 'report.json'}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from assets.lake import Lake
 from assets.reach import EXPORTS
+from assets.release import GateRefused, takedown_objections
 from assets.resources import LakeResource
 from orchestration.display import emit
 from orchestration.home import locate, require
@@ -62,6 +63,8 @@ def export_model(home: Path | None, model: str, directory: Path, form: str, as_j
         raise DirectoryTaken(f"{directory} is there already: name a folder that is not")
     lake = _lake(home)
     source = model_dir(lake, model)
+    if refused := takedown_objections(lake, source.name):
+        raise GateRefused("; ".join(refused))
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as scratch:
         if model == CHAMPION:
