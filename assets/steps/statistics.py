@@ -17,7 +17,7 @@ BINS = 20
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SMALLEST = 2.0**-10  # of what is no whole number
 LEAST_PAGES_OF_HOST = 10  # fewer say nothing, and a crawl has millions of such hosts
-AT_ONCE = 6  # statistics: quantiles need every value of each group in memory, 24 bytes a page and statistic
+AT_ONCE = 6  # statistics whose values are in memory together, 8 bytes a page and statistic
 ALL, LANGUAGE, HOST = "all", "language", "host"
 
 
@@ -40,51 +40,57 @@ def summarise(annotations: pl.LazyFrame, hosts: pl.LazyFrame | None = None) -> p
     annotations: rows of that table. hosts: doc_id and host of its pages, for groups by host.
     """
     known = measured(annotations.collect_schema().names())
-    if hosts is not None:
-        counted = hosts.with_columns(pl.len().over(HOST).alias("__pages"))
-        large = counted.filter(pl.col("__pages") >= LEAST_PAGES_OF_HOST).select("doc_id", HOST)
-        hosts = large.collect(engine="streaming").lazy()
-    names = list(known)
-    some = [{name: known[name] for name in names[at : at + AT_ONCE]} for at in range(0, len(names), AT_ONCE)]
-    return pl.concat([_summary(annotations, hosts, part) for part in some])
+    language = pl.col(LANGUAGE).fill_null("und").cast(pl.Categorical)
+    keys = {ALL: pl.lit(ALL), LANGUAGE: pl.col(LANGUAGE)} | ({HOST: pl.col(HOST)} if hosts is not None else {})
+    large = None if hosts is None else _of_large_hosts(hosts)
+    names, found = list(known), []
+    for start in range(0, len(names), AT_ONCE):
+        some = names[start : start + AT_ONCE]
+        wide = annotations.select("doc_id", language, *[pl.col(n).cast(pl.Float64).fill_nan(None) for n in some])
+        if large is not None:
+            wide = wide.join(large.lazy(), on="doc_id", how="left")
+        values = wide.drop("doc_id").collect(engine="streaming")
+        for name in some:
+            groups = [_of_groups(values, kind, key, name, known[name]) for kind, key in keys.items()]
+            order = ["grouped_by", pl.col("n") + pl.col("missing"), "group"]
+            found.append(pl.concat(groups).sort(order, descending=[False, True, False]))
+    return pl.concat(found)
 
 
-def _summary(annotations: pl.LazyFrame, hosts: pl.LazyFrame | None, known: dict[str, Column]) -> pl.DataFrame:
-    """The rows of some statistics, in their order. hosts: doc_id and host of pages whose hosts are looked at."""
-    names = list(known)
-    wide = annotations.select("doc_id", pl.col(LANGUAGE).fill_null("und"), *[pl.col(n).cast(pl.Float64) for n in names])
-    keys = {ALL: pl.lit(ALL), LANGUAGE: pl.col(LANGUAGE)}
-    if hosts is not None:
-        wide, keys = wide.join(hosts, on="doc_id", how="left"), keys | {HOST: pl.col(HOST)}
-    long = pl.concat(
-        [
-            wide.select(pl.lit(kind).alias("grouped_by"), key.alias("group"), *names).filter(
-                pl.col("group").is_not_null()
-            )
-            for kind, key in keys.items()
-        ]
-    ).unpivot(names, index=["grouped_by", "group"], variable_name="statistic", value_name="value")
-    value = pl.col("value").fill_nan(None)
-    summary = (
-        long.with_columns(value, _bin(known).alias("bin"))
-        .group_by("statistic", "grouped_by", "group")
+def _of_large_hosts(hosts: pl.LazyFrame) -> pl.DataFrame:
+    """doc_id and host of the pages whose hosts have enough of them."""
+    counted = hosts.group_by(HOST).len().filter(pl.col("len") >= LEAST_PAGES_OF_HOST).select(HOST)
+    pages = hosts.join(counted, on=HOST, how="semi").select("doc_id", pl.col(HOST).cast(pl.Categorical))
+    return pages.collect(engine="streaming")
+
+
+def _of_groups(values: pl.DataFrame, kind: str, key: pl.Expr, name: str, column: Column) -> pl.DataFrame:
+    """The rows of one statistic for all groups of a kind, in no order."""
+    value, lower = pl.col("value"), edges(column)
+    grouped = (
+        values.lazy()
+        .select(key.alias("group"), pl.col(name).alias("value"))
+        .filter(pl.col("group").is_not_null())
+        .with_columns(_bin(column).alias("bin"))
+        .group_by("group")
         .agg(
-            pl.col("value").count().cast(pl.Int64).alias("n"),
-            pl.col("value").null_count().cast(pl.Int64).alias("missing"),
-            _mean(pl.col("value")).alias("mean"),
-            pl.col("value").min().alias("min"),
-            *[pl.col("value").quantile(q, "lower").alias(quantile_name(q)) for q in QUANTILES],
-            pl.col("value").max().alias("max"),
+            value.count().cast(pl.Int64).alias("n"),
+            value.null_count().cast(pl.Int64).alias("missing"),
+            _mean(value).alias("mean"),
+            value.min().alias("min"),
+            *[value.quantile(q, "lower").alias(quantile_name(q)) for q in QUANTILES],
+            value.max().alias("max"),
             pl.concat_list([(pl.col("bin") == i).sum().cast(pl.Int64) for i in range(BINS)]).alias("histogram"),
         )
-        .collect(engine="streaming")
+        .collect()
     )
-    bins = pl.DataFrame({"statistic": names, "bin_edges": [edges(known[name]) for name in names]})
-    order = pl.DataFrame({"statistic": names}).with_row_index("__order")
-    joined = summary.join(bins, on="statistic").join(order, on="statistic")
-    return joined.sort(
-        "__order", "grouped_by", pl.col("n") + pl.col("missing"), "group", descending=[False, False, True, False]
-    ).drop("__order")
+    named = grouped.select(
+        pl.lit(name).alias("statistic"),
+        pl.lit(kind).alias("grouped_by"),
+        pl.col("group").cast(pl.String),
+        pl.exclude("group"),
+    )
+    return named.with_columns(pl.Series("bin_edges", [lower] * grouped.height, dtype=pl.List(pl.Float64)))
 
 
 def quantile_name(q: float) -> str:
@@ -100,14 +106,12 @@ def _mean(value: pl.Expr) -> pl.Expr:
     return pl.when(value.count() > 0).then(total / value.count())
 
 
-def _bin(known: dict[str, Column]) -> pl.Expr:
-    """The bin of a row's value, by its statistic; null without a value."""
-    bounded = {name: c for name, c in known.items() if math.isfinite(c.low) and math.isfinite(c.high)}
-    name, value = pl.col("statistic"), pl.col("value").fill_nan(None)
-    lows, spans = ([float(c.low) for c in bounded.values()], [float(c.high - c.low) for c in bounded.values()])
-    low = name.replace_strict(list(bounded), lows, default=None, return_dtype=pl.Float64)
-    width = name.replace_strict(list(bounded), spans, default=None, return_dtype=pl.Float64)
-    equal = ((value - low) / width * BINS).floor()
-    first = pl.when(name.is_in([n for n, c in known.items() if c.whole])).then(1.0).otherwise(SMALLEST)
-    doubling = pl.when(value < first).then(0.0).otherwise((value / first).log(2).floor() + 1)
-    return pl.coalesce(equal, doubling).clip(0, BINS - 1).cast(pl.Int32)
+def _bin(column: Column) -> pl.Expr:
+    """The bin of a row's value; null without a value."""
+    value = pl.col("value")
+    if math.isfinite(column.low) and math.isfinite(column.high):
+        place = ((value - float(column.low)) / float(column.high - column.low) * BINS).floor()
+    else:
+        first = 1.0 if column.whole else SMALLEST
+        place = pl.when(value < first).then(0.0).otherwise((value / first).log(2).floor() + 1)
+    return place.clip(0, BINS - 1).cast(pl.Int32)
