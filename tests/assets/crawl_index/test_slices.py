@@ -1,5 +1,6 @@
 """Slices follow each other without a gap or a repeat, whatever goes wrong on the way, and never pass their budget."""
 
+import gzip
 import os
 import random
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.crawl_index.accounts import unaccounted
+from assets.crawl_index.accounts import table, unaccounted
 from assets.crawl_index.fetches import Fetches
 from assets.crawl_index.files import TABLE
 from assets.crawl_index.journal import AlreadyFetching, only_one
@@ -160,3 +161,23 @@ def test_a_disk_that_fills_ends_the_fetch_and_loses_nothing(plan_path, undisturb
     assert done.stdout.split() == [], "nothing is visible on the full disk"
     assert "StateUnwritable" in (tmp_path / "first").read_text()
     assert warcs(tmp_path / "kept") == undisturbed
+
+
+def test_days_of_news_come_file_by_file_and_a_missing_one_stops_nothing(common_crawl, tmp_path):
+    warc = next(iter(sorted((common_crawl / "crawl-data" / SNAPSHOT).rglob("cc-whirlwind.warc.gz")))).read_bytes()
+    root, folder = tmp_path / "source", "crawl-data/CC-NEWS/2024/05"
+    names = [f"{folder}/CC-NEWS-20240517120{i}00-0000{i}.warc.gz" for i in range(3)]
+    (root / folder).mkdir(parents=True)
+    (root / folder / "warc.paths.gz").write_bytes(gzip.compress("".join(f"{name}\n" for name in names).encode()))
+    for name in names[1:]:
+        (root / name).write_bytes(warc)
+    fields = {"name": "news", "follow": "news", "since": "2024-05-17", "per_night": {"files": 1}}
+    one = Subscription.model_validate({"source": str(root), **fields})
+    out, nights = tmp_path / "crawl", []
+    while due := discover([one], str(out)):
+        nights.append(take(one, due[0].snapshot, str(out), out))
+        assert len(nights) < 9
+    assert [(night.records, night.rejects) for night in nights] == [(0, {"missing_file": 1}), (1, {}), (1, {})]
+    row = table(str(out), "CC-NEWS-2024-05-17").row(0, named=True)
+    assert (row["kind"], row["planned_records"], row["fetched_records"]) == ("files", 3, 2)
+    assert row["rejected"] == [{"reason": "missing_file", "records": 1}] and len(warcs(out)) == 2
