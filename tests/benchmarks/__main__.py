@@ -20,6 +20,7 @@ BENCHES = [
     "corpus",
     "crawl",
     "dedup",
+    "differences",
     "diversity",
     "extractor",
     "incremental",
