@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 missing = None if find_spec("ray") else "Ray is not installed: pip install -e '.[ray]'"
-WAIT_S = 120
+WAIT_S = 300
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
 QUIET = ["--disable-usage-stats", "--object-store-memory", str(80 << 20), "--min-worker-port=0", "--max-worker-port=0"]
 
