@@ -88,11 +88,12 @@ def _fetch(defs: dg.Definitions, instance: dg.DagsterInstance, done: Night) -> N
     from assets.crawl_index.fetches import FetchesUnreadable
     from assets.crawl_index.files import IndexMissing, IndexUnreadable
     from assets.crawl_index.sources import SourceRefused
-    from assets.crawl_index.subscriptions import discover, find, load
+    from assets.crawl_index.subscriptions import SubscriptionsUnusable, discover, find, load
 
+    unanswered = (FetchesUnreadable, FetchIncomplete, IndexMissing, IndexUnreadable, SourceRefused, OSError)
     try:
         due = discover(load(find(done.home.root)), CrawlResource().place)
-    except (FetchesUnreadable, FetchIncomplete, IndexMissing, IndexUnreadable, SourceRefused, OSError) as away:
+    except (SubscriptionsUnusable, *unanswered) as away:
         done.noticed.append(f"what is published cannot be looked up: {away}")
         return
     instance.add_dynamic_partitions("snapshot", [one.snapshot for one in due])

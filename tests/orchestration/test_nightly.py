@@ -1,7 +1,11 @@
 """A night: what is new comes in, what was asked for goes, nothing is made twice, and the report says what happened."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +19,7 @@ from assets.steps.ledger import Ledger
 from assets.steps.scopes import scope
 from orchestration.home import Home, HomeBusy, alone
 from orchestration.nightly import run_night
+from tests.orchestration.conftest import STEMMA, Demo
 
 REPO = Path(__file__).resolve().parents[2]
 BUNDLED = REPO / "tests" / "data" / "crawl" / "web-sample-2024"
@@ -167,6 +172,17 @@ def test_crawl_that_is_away_stops_nothing_else_and_the_report_says_so(later, mon
     assert {node.asset for node in night.made} == {"takedown_reports"}
 
 
+def test_source_that_is_away_stops_nothing_else(later):
+    home, _ = later
+    (home / "subscriptions.yaml").write_text(
+        "subscriptions:\n  - {name: web, follow: newest, source: /nowhere, per_night: {records: 3}}\n"
+    )
+    night = run_night(home, QUIET)
+    [said] = night.report["noticed"]
+    assert said.startswith("what is published cannot be looked up: ") and "/nowhere" in said
+    assert night.report["night"] == 3 and not night.succeeded
+
+
 def test_second_night_at_once_ends_and_doubles_nothing(later):
     home, _ = later
     with alone(Home(home), "night"), pytest.raises(HomeBusy, match=r"another night \(process \d+\) works in"):
@@ -196,6 +212,44 @@ def test_failed_snapshot_stops_no_other_and_ends_the_night_without_success(later
     assert any(one.startswith("broken: ") for one in night.report["noticed"])
     assert any("waits until every snapshot is made" in one for one in night.report["noticed"])
     assert "missing" in night.report["by_snapshot"]["broken"]
+
+
+KILL_AT = {
+    "a page shard is finished": "work/shards/documents/*/record.json",
+    "decisions are committed": "lake/decisions/_delta_log/*.json",
+    "the corpus is committed": "lake/corpus/_delta_log/*.json",
+}
+
+
+@pytest.mark.slow
+def test_night_killed_on_the_way_and_started_again_ends_with_the_same_tables_and_report(first, tmp_path):
+    home, crawl, night, _ = first
+    again = Demo(tmp_path / "home", crawl)
+    again.home.mkdir()
+    (again.home / "cache").symlink_to(home / "cache")
+    command = [*STEMMA, "nightly", "--json"]
+    environment = again.environment | {"STEMMA_RECIPE": "smoke"}
+    killed = [sign for sign in KILL_AT.values() if kill_when(again.home, command, environment, sign)]
+    assert len(killed) >= 2
+    done = subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout)["report"]
+    assert report["by_snapshot"] == night.report["by_snapshot"]
+    assert report["corpus"] == night.report["corpus"] and report["night"] == 1
+
+
+def kill_when(home: Path, command: list[str], environment: dict[str, str], sign: str) -> bool:
+    """Starts a command and kills all of it as soon as the sign appears; False when it ended before."""
+    process = subprocess.Popen(
+        command, cwd=REPO, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    while process.poll() is None and not set(home.glob(sign)):
+        time.sleep(0.02)
+    alive = process.poll() is None
+    if alive:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return alive
 
 
 def test_damaged_last_report_is_named_before_anything_is_done(later):
