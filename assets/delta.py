@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from assets import schemas
+from assets.verified import patiently
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 REFUSALS = ("lacked the necessary privileges", "lacked valid authentication credentials")  # of object_store: 403, 401
+KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}  # else Delta forgets after 30 days which versions there were
 
 
 class TableMissing(LookupError):
@@ -26,7 +30,13 @@ def opened(root: str, table: str, version: int | None, storage_options: dict[str
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
     try:
-        return DeltaTable(f"{root}/lake/{table}", version=version, storage_options=storage_options)
+        if "://" not in root:
+            return DeltaTable(f"{root}/lake/{table}", version=version)
+        # deltalake asks again for an answer that does not come, not for one that breaks off
+        return patiently(
+            lambda: DeltaTable(f"{root}/lake/{table}", version=version, storage_options=storage_options),
+            unless=_refused,
+        )
     except TableNotFoundError as error:
         made_by = schemas.TABLES[table].made_by if table in schemas.TABLES else f"the asset {table}"
         raise TableMissing(f"the table {table} is not in {root} yet: {made_by} makes it") from error
@@ -35,7 +45,24 @@ def opened(root: str, table: str, version: int | None, storage_options: dict[str
             raise
         raise TableMissing(f"the table {table} has no version {version} ({error})") from error
     except OSError as error:
-        if not any(said in str(error) for said in REFUSALS):
+        if not _refused(error):
             raise
         keys = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
         raise LakeRefused(f"{root} does not let us in: look at {keys}") from error
+
+
+def create(
+    root: str, table: str, schema: pa.Schema, partition_by: list[str], storage_options: dict[str, str] | None
+) -> None:
+    """Makes the table unless it is there."""
+    from deltalake import DeltaTable
+
+    def make() -> None:
+        uri, options = f"{root}/lake/{table}", {"configuration": KEEP_LOG, "storage_options": storage_options}
+        DeltaTable.create(uri, schema, "ignore", partition_by, name=table, **options)  # type: ignore[arg-type]
+
+    make() if "://" not in root else patiently(make, unless=_refused)
+
+
+def _refused(error: Exception) -> bool:
+    return any(said in str(error) for said in REFUSALS)

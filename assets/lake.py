@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 import polars as pl
@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from assets import schemas
 from assets.artifacts import ArtifactStore, Commit
-from assets.delta import LakeRefused, TableMissing, opened
+from assets.delta import LakeRefused, TableMissing, create, opened
 from assets.parts import PartFile, PartWriter, data_version, filesystem, partition_folder, read_part, write_partitions
 from assets.store_scan import scan_parts
 from assets.verified import check
@@ -45,7 +45,6 @@ COMMIT_ATTEMPTS = 5
 NOTE = "stemma"  # where a commit's entry in the table's log says what was read and, of decisions, by which policy
 Parts = Sequence[PartFile]
 Named = dict[str, str]
-KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}  # else Delta forgets after 30 days which versions there were
 
 
 class PartMissing(RuntimeError):
@@ -161,8 +160,10 @@ class Lake:
             try:
                 add, remove = _without(parts, current), _without(ours, parts)
                 self._transact(delta, add=add, remove=remove, replaced=replace, note=note)
-            except CommitFailedError:
-                delta = self._delta(table)  # another writer was first: look again at what is there now
+            except (CommitFailedError, OSError) as error:
+                if isinstance(error, OSError) and self.is_local:
+                    raise
+                delta = self._delta(table)  # another was first, or a store's answer broke off: look again what is there
                 continue
             left = [p for p in self._parts(table, delta, None) if replace is None or _within(p, replace)]
             return _describe(left, delta.version())
@@ -267,15 +268,12 @@ class Lake:
         return delta
 
     def _create(self, table: str, schema: pa.Schema | None, partition_by: Sequence[str] | None) -> DeltaTable:
-        from deltalake import DeltaTable
-
         chosen = schemas.table(table).schema if schema is None else schema
         columns = list(schemas.table(table).partition_by if partition_by is None else partition_by)
         uri = self.staging(table)
         if self.is_local:
             Path(uri).mkdir(parents=True, exist_ok=True)
-        options: dict[str, Any] = {"configuration": KEEP_LOG, "storage_options": self.storage_options}
-        DeltaTable.create(uri, chosen, "ignore", columns, name=table, **options)
+        create(self.root, table, chosen, columns, self.storage_options)
         delta = self._delta(table)
         if (present := delta.metadata().partition_columns) != columns:
             cut = f"{table} is partitioned by {present} in the lake and by {columns} now"

@@ -14,7 +14,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,11 +54,14 @@ def whole(fs: Any, place: str, sha256: str) -> Iterator[Path]:
         check(place, sha256)
         yield Path(place)
         return
+    from botocore.exceptions import FlexibleChecksumError
+
     copy = Owned(Path(tempfile.gettempdir()), "stemma-copy")
     try:
 
         def fetch() -> None:
-            fs.get_file(place, str(copy.path))
+            with suppress(FlexibleChecksumError):  # the store's own checksum, where it has one: ours will say the same
+                fs.get_file(place, str(copy.path))
             with open(copy.path, "rb") as handle:
                 if hashlib.file_digest(handle, "sha256").hexdigest() != sha256:
                     raise PartDamaged(
@@ -72,10 +75,10 @@ def whole(fs: Any, place: str, sha256: str) -> Iterator[Path]:
         copy.drop()
 
 
-def patiently(action: Callable[[], T]) -> T:
+def patiently(action: Callable[[], T], unless: Callable[[Exception], bool] = lambda error: False) -> T:
     """The action's result; tried again, with jitter, where the way to a store failed or its bytes were wrong.
 
-    Raises at once what another attempt would meet too (FileNotFoundError, PermissionError), else the last error.
+    Raises at once what another attempt would meet too (FileNotFoundError, PermissionError, `unless`), or the last.
     """
     from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError, HTTPClientError
@@ -85,8 +88,8 @@ def patiently(action: Callable[[], T]) -> T:
             return action()
         except (FileNotFoundError, PermissionError, IsADirectoryError):
             raise
-        except (OSError, TimeoutError, ClientError, BotoCoreError, HTTPClientError, PartDamaged):
-            if attempt == ATTEMPTS - 1:
+        except (OSError, TimeoutError, ClientError, BotoCoreError, HTTPClientError, PartDamaged) as error:
+            if attempt == ATTEMPTS - 1 or unless(error):
                 raise
             time.sleep(FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1.0))
     raise AssertionError("unreachable")

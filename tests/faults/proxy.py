@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 KINDS = ("503", "reset", "reset_midway", "truncate", "flip", "stall", "wrong_range", "drop_reply")
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"(?i)\r\ncontent-length:[ \t]*(\d+)")
+EXPECTS = re.compile(rb"(?i)\r\nexpect:[ \t]*100-continue")
 CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding:[ \t]*chunked")
 CONTENT_RANGE = re.compile(rb"(?i)(\r\ncontent-range: bytes )(\d+)-(\d+)(/\d+)")
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
@@ -99,6 +100,9 @@ class FaultProxy:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One request and its answer; False when the connection is over."""
         head = await reader.readuntil(HEAD_END)
+        if EXPECTS.search(head):  # a client with a large body asks first whether it may send it
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            head = EXPECTS.sub(b"", head)
         body = await _body(head, reader)
         method, path = head.split(b" ", 2)[:2]
         path = path.decode("latin-1")
@@ -133,7 +137,7 @@ class FaultProxy:
         if fault == "flip" and content:
             at = self.coin.randrange(len(content))
             content = content[:at] + bytes([content[at] ^ 1 << self.coin.randrange(8)]) + content[at + 1 :]
-        elif fault == "truncate":
+        elif fault == "truncate" and content:
             content = content[:half]
             head = LENGTH.sub(b"\r\nContent-Length: %d" % half, head)
         elif fault == "wrong_range":
