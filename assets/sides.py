@@ -160,6 +160,8 @@ def of_policy(annotations: pl.LazyFrame, policy: Policy, pages: pl.LazyFrame | N
     present = annotations.collect_schema().names()
     snapshots = "snapshot" in present
     wanted = dict.fromkeys(["doc_id", *(["snapshot"] if snapshots else []), "language", "n_bytes", *looked_at(policy)])
+    known = pages.collect_schema().names() if pages is not None else []
+    on = ["doc_id", "snapshot"] if snapshots and "snapshot" in known else ["doc_id"]
     narrow = annotations.select([name for name in wanted if name in present])
 
     def decided(where: pl.Expr) -> pl.LazyFrame:
@@ -173,12 +175,17 @@ def of_policy(annotations: pl.LazyFrame, policy: Policy, pages: pl.LazyFrame | N
         rows = decided(where).filter(pl.col("reason").is_null())
         if pages is None:
             return _kept(rows, "n_bytes")
-        return _kept(rows.join(pages.filter(where).select("doc_id", "host", "url"), on="doc_id", how="left"), "n_bytes")
+        found = pages.filter(where).select(*on, "host", "url")
+        return _kept(rows.join(found, on=on, how="left"), "n_bytes")
 
     def explain(asked: pl.LazyFrame, where: pl.Expr) -> pl.LazyFrame:
-        found = decided(where).select("doc_id", pl.lit(True).alias("__there"), "reason", "policy", "score", "threshold")
-        found = found.with_columns(pl.lit(None, pl.String).alias("duplicate_of"))
-        return _explained(asked.join(found, on="doc_id", how="left"))
+        key = _key(asked) if snapshots else ["doc_id"]
+        found = _once(decided(where), key).select(
+            *key, pl.lit(True).alias("__there"), "reason", "policy", "score", "threshold"
+        )
+        return _explained(
+            asked.join(found.with_columns(pl.lit(None, pl.String).alias("duplicate_of")), on=key, how="left")
+        )
 
     def funnel() -> dict[str, int]:
         counted = decided(pl.lit(True)).group_by("reason").len().collect(engine="streaming")
@@ -195,6 +202,20 @@ def of_policy(annotations: pl.LazyFrame, policy: Policy, pages: pl.LazyFrame | N
         texts_compare=False,
         about={"policy": policy.id, "digest": policy.digest},
     )
+
+
+def _key(asked: pl.LazyFrame) -> list[str]:
+    """By what pages are found: of a folder's pages nobody says the snapshot."""
+    unknown = asked.select(pl.col("snapshot").is_null().any()).collect().item()
+    return ["doc_id"] if unknown else ["doc_id", "snapshot"]
+
+
+def _once(rows: pl.LazyFrame, key: list[str]) -> pl.LazyFrame:
+    """One row for each doc_id, of the first snapshot, where snapshots are not asked about."""
+    if "snapshot" in key:
+        return rows
+    present = rows.collect_schema().names()
+    return rows.sort("snapshot").unique("doc_id", keep="first") if "snapshot" in present else rows
 
 
 def _kept(rows: pl.LazyFrame, size: str) -> pl.LazyFrame:
@@ -221,11 +242,12 @@ def _names(rows: list[Held]) -> dict[str, str]:
 
 def _why_by_tables(known: Versions, tables: dict[str, list[Held]], asked: pl.LazyFrame, where: pl.Expr) -> pl.LazyFrame:
     """The first of: not crawled, a rule of the policy, a duplicate of another page; by the tables of that time."""
-    key = ["doc_id", "snapshot"]
+    key = _key(asked)
     told = {name: [held.snapshot for held in rows] for name, rows in tables.items()}
 
     def rows(name: str) -> pl.LazyFrame:
-        return rows_of(known.lake, tables[name], name).filter(where).join(asked.select(key), on=key, how="semi")
+        found = rows_of(known.lake, tables[name], name).filter(where)
+        return _once(found.join(asked.select(key), on=key, how="semi"), key)
 
     pages = rows(DOCUMENTS).select(*key, pl.lit(True).alias("__there"))
     rules = rows(DECISIONS).select(*key, "reason", "policy", "score", "threshold")
@@ -241,7 +263,10 @@ def _why_by_tables(known: Versions, tables: dict[str, list[Held]], asked: pl.Laz
         pl.coalesce("reason", "__copy").alias("reason"),
         pl.coalesce("__similarity", "score").alias("score"),
         # of a snapshot whose documents are gone nobody can say whether the page was there
-        pl.when(pl.col("snapshot").is_in(told[DOCUMENTS])).then("__there").otherwise(True).alias("__there"),
+        pl.when(pl.col("snapshot").is_in(told[DOCUMENTS]).fill_null(True))
+        .then("__there")
+        .otherwise(True)
+        .alias("__there"),
     )
     return _explained(said.drop("__copy", "__similarity"))
 

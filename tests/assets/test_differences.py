@@ -173,7 +173,7 @@ def test_a_folder_of_stemma_corpus_is_compared_by_its_own_verdicts(tmp_path):
     ]
     pl.DataFrame(rows).write_parquet(out / "documents" / "part-00000.parquet")
     pl.DataFrame([{**page, "doc_id": "a", "text_bytes": 3}]).write_parquet(out / "corpus" / "part-00000.parquet")
-    known = versions(tmp_path / "home", [{"s1": (["a", "b", "c", "d"], {})}])
+    known = versions(tmp_path / "home", [{"s1": (["b", "c", "d"], {"a": "too_short"})}])
     found = compare(of_version(known, known.current), of_folder(out))
     assert {name: count.documents for name, count in found.only_a.reasons.items()} == {
         "exact_duplicate": 1,
@@ -181,6 +181,7 @@ def test_a_folder_of_stemma_corpus_is_compared_by_its_own_verdicts(tmp_path):
         NOT_CRAWLED: 1,
     }
     assert found.b.funnel == {"pages": 3, "language_score": 1, "exact_duplicate": 1, "kept": 1}
+    assert {name: count.documents for name, count in found.only_b.reasons.items()} == {"too_short": 1}
     with pytest.raises(NotACorpus, match="`stemma corpus` wrote"):
         of_folder(tmp_path)
 
