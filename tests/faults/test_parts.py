@@ -38,7 +38,12 @@ def damage(how: str, path: Path) -> None:
         path.write_bytes(spoilt[how])
 
 
-@pytest.mark.parametrize("table", READERS)
+QUICK = ("annotations", "corpus")
+
+
+@pytest.mark.parametrize(
+    "table", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in READERS]
+)
 def test_damage_is_refused_by_every_reader_and_a_run_mends_it(table, calm_home, crawl, block_list_cache, tmp_path):
     home, undisturbed = calm_home
     shutil.copytree(home, tmp_path / "home", symlinks=True)
