@@ -36,6 +36,7 @@ FILE_DOCUMENTS = {"warc": 5_000, "wet": 20_000}  # files of some 30 MB; those of
 COPIES, NEAR = 0.02, 0.10  # shares of exact copies and of near-duplicates
 ABSENT, WRONG_DIGEST, TORN = 0.03, 0.002, 0.002  # answers with status 404; pages with another digest; cut members
 HOSTS = 50_000
+SECONDS_APART = 10  # 10^5 documents in twelve days
 SWAPPED, DROPPED = 5, 23  # every so-manieth word
 LARGEST_TEMPLATE, MOST_SLOTS = 40_000, 12  # bytes of a page's HTML, paragraphs of it that are replaced
 PARAGRAPH = re.compile(r"<p(?:\s[^<>]*)?>([^<>]{60,2000})</p>")
@@ -116,7 +117,8 @@ class Crawl:
         body = b"".join(plain for plain, _ in pieces)
         http = self._http(404 if plan.kind == "absent" else 200) if self.form == "warc" else b""
         digest = base64.b32encode(hashlib.sha1(b"?" if plan.kind == "wrong_digest" else body).digest()).decode()
-        at = FIRST_DAY + timedelta(seconds=self._random("date", number).randrange(10 * 86_400))
+        seconds = SECONDS_APART * number + self._random("date", number).randrange(3600)
+        at = FIRST_DAY + timedelta(seconds=seconds)  # later snapshots were fetched later
         lines = [
             "WARC/1.0",
             f"WARC-Type: {'response' if self.form == 'warc' else 'conversion'}",
