@@ -20,7 +20,6 @@ def draw(summary: pl.DataFrame, policy: Policy) -> bytes | None:
     """
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullLocator
 
     rows = {row["statistic"]: row for row in summary.filter(pl.col("grouped_by") == "all").to_dicts()}
     shown = [rule for rule in policy.rules if rule.bounds() and rule.statistic in rows][:SHOWN]
@@ -38,17 +37,15 @@ def draw(summary: pl.DataFrame, policy: Policy) -> bytes | None:
             axes = figure.add_subplot(height, COLUMNS, place)
             lower = row["bin_edges"]
             last = max((i for i, n in enumerate(row["histogram"]) if n), default=0)
-            axes.stairs(row["histogram"][: last + 1], fill=True, color=BARS)
+            axes.stairs([math.log10(1 + n) for n in row["histogram"][: last + 1]], fill=True, color=BARS)
             for _, bound in rule.bounds():
                 at = _place(bound, lower)
                 if at <= last + 2:
                     axes.axvline(at, color=LIMIT, linewidth=1.2)
             step = max(1, (last + 1) // 4)
             axes.set_xticks(range(0, last + 1, step), [f"{lower[i]:.3g}" for i in range(0, last + 1, step)])
-            axes.set_yscale("symlog", linthresh=1)
-            powers = range(0, len(str(max(row["histogram"]))) + 1, 2)
-            axes.set_yticks([0, *(10**power for power in powers)])
-            axes.yaxis.set_minor_locator(NullLocator())
+            marks = [0, *(10**power for power in range(0, len(str(max(row["histogram"]))) + 1, 2))]
+            axes.set_yticks([math.log10(1 + mark) for mark in marks], [f"{mark:g}" for mark in marks])
             axes.set_title(rule.condition(), fontsize=7)
             axes.spines[["top", "right"]].set_visible(False)
         buffer = io.BytesIO()
