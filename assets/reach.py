@@ -17,7 +17,7 @@ import pyarrow as pa
 from assets import dedup_index
 from assets.descent import MODELS, SAW, Holding, artifacts_held
 from assets.lake import Lake, TableMissing
-from assets.parts import ROWS_PER_GROUP, read_batches
+from assets.parts import ROWS_PER_GROUP, filesystem, read_batches
 from assets.schemas import TABLES
 from assets.steps.ledger import FOUND, Ledger
 from assets.steps.scopes import Refusal, Scope, near, selecting
@@ -162,7 +162,11 @@ def rows_held(lake: Lake, ids: set[str]) -> list[Holding]:
         for snapshot, n in counted.sort("snapshot").collect(engine="streaming").iter_rows():
             held.append(Holding(name, snapshot, lake.version_of(name, snapshot=snapshot), "rows", n))
         if earlier := earlier_files(lake, name):
-            n = pl.scan_parquet(earlier, hive_partitioning=False).filter(wanted).select(pl.col("doc_id").n_unique())
+            n = (
+                pl.scan_parquet(earlier, hive_partitioning=False, storage_options=lake.storage_options)
+                .filter(wanted)
+                .select(pl.col("doc_id").n_unique())
+            )
             if n := n.collect(engine="streaming").item():
                 held.append(Holding(name, "", "", "rows of earlier versions", n, current=False))
     if lake.exists(INDEXED):
@@ -178,10 +182,12 @@ def tables_of_documents() -> list[str]:
 
 
 def earlier_files(lake: Lake, table: str) -> list[str]:
-    """Local part files of a table that its present version no longer names."""
-    if not lake.is_local:
-        return []
+    """Part files of a table that its present version no longer names; of a bucket, those that a listing shows."""
     present = {f"{lake.staging(table)}/{part.path}" for part in lake.parts(table)}
+    if not lake.is_local:
+        fs, base = filesystem(lake.staging(table), lake.storage_options)
+        inside = (path[len(base) :] for path in fs.find(base) if path.endswith(".parquet") and "_delta_log" not in path)
+        return sorted({f"{lake.staging(table)}{path}" for path in inside} - present)
     there = {str(path) for path in Path(lake.staging(table)).rglob("*.parquet") if path.parent.name != "_delta_log"}
     return sorted(there - present)
 

@@ -30,6 +30,7 @@ BENCHES = [
     "parity",
     "pii",
     "policies",
+    "reach",
     "recall",
     "scale",
     "tokenization",
