@@ -1,8 +1,8 @@
 """The versions that the corpus ever had: of which rows, when, under which policy, and whether their bytes are there.
 
 A corpus version is the data version of each snapshot, {snapshot: data_version}; its digest names it. Nothing is removed
-when a newer one is made. A takedown removes the files of all earlier versions, for they may hold its pages; `prune`
-(assets.pruning) removes those that nobody names. Versions whose bytes are gone stay in the list, with the reason.
+when a newer one is made. A takedown removes the files of all earlier versions, for they may hold its pages. Versions
+whose bytes are gone stay in the list, with the reason.
 """
 
 from __future__ import annotations
