@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
@@ -12,6 +13,7 @@ from assets.verified import patiently
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
+T = TypeVar("T")
 REFUSALS = ("lacked the necessary privileges", "lacked valid authentication credentials")  # of object_store: 403, 401
 KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}  # else Delta forgets after 30 days which versions there were
 
@@ -33,10 +35,7 @@ def opened(root: str, table: str, version: int | None, storage_options: dict[str
         if "://" not in root:
             return DeltaTable(f"{root}/lake/{table}", version=version)
         # deltalake asks again for an answer that does not come, not for one that breaks off
-        return patiently(
-            lambda: DeltaTable(f"{root}/lake/{table}", version=version, storage_options=storage_options),
-            unless=_refused,
-        )
+        return _steadily(lambda: DeltaTable(f"{root}/lake/{table}", version=version, storage_options=storage_options))
     except TableNotFoundError as error:
         made_by = schemas.TABLES[table].made_by if table in schemas.TABLES else f"the asset {table}"
         raise TableMissing(f"the table {table} is not in {root} yet: {made_by} makes it") from error
@@ -61,7 +60,27 @@ def create(
         uri, options = f"{root}/lake/{table}", {"configuration": KEEP_LOG, "storage_options": storage_options}
         DeltaTable.create(uri, schema, "ignore", partition_by, name=table, **options)  # type: ignore[arg-type]
 
-    make() if "://" not in root else patiently(make, unless=_refused)
+    make() if "://" not in root else _steadily(make)
+
+
+def broke_off(error: Exception) -> bool:
+    """Whether the way to a store failed: deltalake says so by OSError, or by a DeltaError of its own."""
+    return isinstance(error, OSError) or "interacting with object store" in str(error)
+
+
+def _steadily(action: Callable[[], T]) -> T:
+    """The action's result, tried again where the way to the store failed."""
+    from deltalake.exceptions import DeltaError
+
+    def once() -> T:
+        try:
+            return action()
+        except DeltaError as error:
+            if broke_off(error):
+                raise ConnectionError(str(error)) from error
+            raise
+
+    return patiently(once, unless=_refused)
 
 
 def _refused(error: Exception) -> bool:

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from assets import schemas
 from assets.artifacts import ArtifactStore, Commit
-from assets.delta import LakeRefused, TableMissing, create, opened
+from assets.delta import LakeRefused, TableMissing, broke_off, create, opened
 from assets.parts import PartFile, PartWriter, data_version, filesystem, partition_folder, read_part, write_partitions
 from assets.store_scan import scan_parts
 from assets.verified import check
@@ -147,7 +147,7 @@ class Lake:
         Committing what is there already changes nothing.
         Raises PartMissing, SchemaConflict, CommitConflict; nothing is visible then.
         """
-        from deltalake.exceptions import CommitFailedError
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
         for part in parts:
             self._check_part(table, part)
@@ -160,8 +160,8 @@ class Lake:
             try:
                 add, remove = _without(parts, current), _without(ours, parts)
                 self._transact(delta, add=add, remove=remove, replaced=replace, note=note)
-            except (CommitFailedError, OSError) as error:
-                if isinstance(error, OSError) and self.is_local:
+            except (DeltaError, OSError) as error:
+                if not isinstance(error, CommitFailedError) and (self.is_local or not broke_off(error)):
                     raise
                 delta = self._delta(table)  # another was first, or a store's answer broke off: look again what is there
                 continue
