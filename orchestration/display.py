@@ -117,6 +117,7 @@ def show_states(states: Mapping[Node, State], sent: int | None) -> None:
         shown = [str(cause) for cause in state.causes[:CAUSES_SHOWN]]
         more = len(state.causes) - len(shown)
         causes = "\n".join([*shown, f"and {more} more"] if more else shown)
+        causes = causes or "its folder is gone; what was made from it stays"
         table.add_row(escape(str(state.node)), state.status, escape(causes))  # [partition] is no markup
     console.print(table if stale else f"all {len(states)} assets and partitions are current")
 

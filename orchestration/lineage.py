@@ -48,7 +48,10 @@ class Cause:
 
 @dataclass(frozen=True)
 class State:
-    """How a node stands. `causes` are the roots of its being missing or outdated, its own and those above it."""
+    """How a node stands. `causes` are the roots of its being missing or outdated, its own and those above it.
+
+    There are none where it is missing and nobody needs it: what it would be made from is gone, what was made stays.
+    """
 
     node: Node
     status: Literal["current", "missing", "outdated"]
@@ -84,7 +87,7 @@ def survey(
 ) -> dict[Node, State]:
     """The state of every node, in topological order; records of what happened are never outdated and not among them.
 
-    config_digest: of the configuration that a node would be made with now; None where that cannot be said.
+    config_digest: of the configuration that a node would be made with now; None where what it reads is gone.
     checks: names of the blocking checks of each asset; one that did not pass since the node was made makes it outdated.
     takedowns: by asset, partition and data version, the number of the one whose page that version held.
     """
@@ -135,6 +138,8 @@ def _state(
     wanted = dg.AssetRecordsFilter(spec.key, asset_partitions=[node.partition] if node.partition else None)
     records = instance.fetch_materializations(wanted, limit=1).records
     event = records[0].asset_materialization if records else None
+    if event is None and not inherited and config_digest(node) is None:
+        return State(node, "missing")
     if event is None:
         return State(node, "missing", _distinct([Cause(node, "missing"), *inherited]))
     tags = event.tags or {}
@@ -214,7 +219,7 @@ def outdated(states: Mapping[Node, State]) -> list[dict[str, Any]]:
     return [
         {"asset": str(state.node), "status": state.status, "because": [str(cause) for cause in state.causes]}
         for state in states.values()
-        if state.status != "current"
+        if state.causes
     ]
 
 

@@ -147,7 +147,7 @@ def _refresh(defs: dg.Definitions, instance: dg.DagsterInstance, done: Night, he
 
 
 def _stale(states: dict[Node, State], partition: str) -> list[str]:
-    return [node.asset for node, state in states.items() if node.partition == partition and state.status != "current"]
+    return [node.asset for node, state in states.items() if node.partition == partition and state.causes]
 
 
 def _attempt(

@@ -91,7 +91,7 @@ def policy_watcher(
     requests = []
     stale: dict[str, list[str]] = {}
     for node, state in look(build(), context.instance).items():
-        if node.partition and state.status != "current":
+        if node.partition and state.causes:
             stale.setdefault(node.partition, []).append(node.asset)
     for snapshot, assets in sorted(stale.items()):
         keys = [dg.AssetKey([name]) for name in assets]

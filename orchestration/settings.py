@@ -1,5 +1,7 @@
 """How everything stands under the configuration of now: from the same resources that the assets use."""
 
+import functools
+
 import dagster as dg
 
 from assets.configs import config_of, digest
@@ -22,6 +24,7 @@ def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResou
     known: dict[Node, str | None] = {}
     away = False
 
+    @functools.cache
     def files_of(snapshot: str) -> list[tuple[str, int]] | None:
         """None where the folder went away or is out of reach: what was read of it stays what it is."""
         nonlocal away
@@ -40,6 +43,7 @@ def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResou
             follows = followed(lake.path, key.partition) if key.asset == "crawl_fetches" else None
             chosen = {"policy": recipe.chosen_policy, "evaluation_sets": recipe.evaluation_sets}
             gone = key.asset == "crawl_manifest" and files is None
+            gone |= follows == [] and files_of(key.partition) is None
             config = None if gone else config_of(key.asset, recipe=name, files=files, follows=follows, **chosen)
             known[key] = None if config is None else digest(config)
         return known[key]

@@ -1,6 +1,7 @@
 """A real daemon in a prepared home: it runs a night, ends what lost its worker, applies takedowns and keeps pools."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,3 +116,26 @@ def test_run_that_waits_for_a_pool_starts_when_the_pool_is_free(daemon):
     instance.report_run_canceled(holder)
     storage.free_concurrency_slots_for_run(holder.run_id)
     assert until(lambda: instance.get_latest_materialization_event(key) is not None)
+
+
+def test_backfill_by_the_command_of_the_readme_makes_every_snapshot(daemon):
+    home, instance = daemon
+    crawl = home.with_name("crawl")
+    (crawl / "two").mkdir()
+    (crawl / "two" / "b.warc.wet.gz").write_bytes((BUNDLED / "cc-whirlwind.warc.wet.gz").read_bytes())
+    stop = ["dagster", "sensor", "stop", "automation", "-w", str(REPO / "workspace.yaml")]
+    subprocess.run([sys.executable, "-m", *stop], cwd=REPO, check=True, capture_output=True)
+    instance.add_dynamic_partitions("snapshot", ["one", "two"])
+    [command] = re.findall(r"`(dagster job backfill [^`]*)`", (REPO / "README.md").read_text())
+    said = subprocess.run(
+        [sys.executable, "-m", *command.split(), "--noprompt"], cwd=REPO, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stderr[-2000:]
+
+    def filled() -> list[dg.DagsterRun]:
+        success = runs(instance, "pages", dg.DagsterRunStatus.SUCCESS)
+        return [run for run in success if "dagster/backfill" in run.tags]
+
+    assert until(lambda: len(filled()) == 2), [run.status for run in instance.get_runs()]
+    assert {run.tags["dagster/partition"] for run in filled()} == {"one", "two"}
+    assert all(Lake(home).version_of("corpus", snapshot=name) for name in ("one", "two"))

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from assets.making import InputMissing, failed_check, inputs_of
-from orchestration.lineage import Node, order, survey, to_json
+from orchestration.lineage import Node, order, outdated, survey, to_json
 
 SNAPSHOTS = dg.DynamicPartitionsDefinition(name="snapshot")
 ALL = dg.AllPartitionMapping()
@@ -16,7 +16,7 @@ class World:
     def __init__(self) -> None:
         self.content = {"A": "1", "B": "1"}
         self.code = dict.fromkeys(["crawl", "pages", "corpus", "model"], "1")
-        self.config: dict[str, str] = {}
+        self.config: dict[str, str | None] = {}
         self.passes = True
         self.checks: dict[str, list[str]] = {}
 
@@ -105,6 +105,22 @@ def test_changed_partition_reaches_the_model_three_steps_on(instance):
     assert because(states, Node("model")) == {"crawl[B]"}
     [cause] = states[Node("model")].causes
     assert (cause.what, cause.was, cause.now) == ("data", "1", "2")
+
+
+def test_input_that_came_into_the_graph_later_holds_nothing_up_where_it_can_no_longer_be_made(instance):
+    world = World()
+    tags = {"dagster/data_version": "old", "dagster/code_version": "1"}
+    for key in world.content:
+        metadata = {"stemma/inputs": dg.MetadataValue.json({}), "stemma/config_digest": ""}
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization("pages", partition=key, metadata=metadata, tags=tags)
+        )
+    assert world.make(instance, "corpus", "model")
+    assert because(world.survey(instance), Node("model")) == {"crawl[A]", "crawl[B]"}
+    world.config["crawl"] = None
+    states = world.survey(instance)
+    assert stale(states) == {"crawl[A]", "crawl[B]"} and not any(state.causes for state in states.values())
+    assert outdated(states) == []
 
 
 def test_unchanged_data_version_leaves_everything_current(instance):

@@ -17,6 +17,7 @@ from assets.lake import Lake
 from assets.resources import Progress
 from assets.steps.ledger import Ledger
 from assets.steps.scopes import scope
+from assets.tracking import Record
 from orchestration.home import Home, HomeBusy, alone
 from orchestration.nightly import run_night
 from tests.orchestration.conftest import STEMMA, Demo
@@ -98,6 +99,7 @@ def test_report_of_the_same_night_has_the_same_bytes_wherever_it_was(first, late
     home, _ = later
     shutil.rmtree(home / "nights" / "00000002")
     night = run_night(home, QUIET)
+    assert night.folder is not None
     for name in (nights.REPORT, nights.PLOT):
         assert (night.folder / name).read_bytes() == (first[3].folder / name).read_bytes()
 
@@ -181,6 +183,18 @@ def test_source_that_is_away_stops_nothing_else(later):
     [said] = night.report["noticed"]
     assert said.startswith("what is published cannot be looked up: ") and "/nowhere" in said
     assert night.report["night"] == 3 and not night.succeeded
+
+
+def test_mlflow_that_is_away_holds_no_night_up_and_is_told_in_the_next(later, monkeypatch):
+    home, _ = later
+    work = home / "work" / "base_model" / "trained"
+    work.mkdir(parents=True)
+    tags = {"dagster.run_id": "r", "dagster.asset_key": "base_model", "dagster.partition": "", "stemma.home": "h"}
+    Record("base_model", "base_model-trained", {"seed": "0"}, tags, [], outcome="FAILED").write(work)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert run_night(home, QUIET).succeeded and not Record.read(work).complete
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert run_night(home, QUIET).succeeded and Record.read(work).complete
 
 
 def test_second_night_at_once_ends_and_doubles_nothing(later):
