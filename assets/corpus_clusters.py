@@ -53,10 +53,10 @@ def clusters_partition_the_corpus(lake: LakeResource) -> dg.AssetCheckResult:
 
 @blocking_check(corpus_clusters, description="The table says what the index says, and the index is of this corpus.")
 def clusters_are_those_of_the_index(lake: LakeResource) -> dg.AssetCheckResult:
-    from assets import dedup_index
+    from assets.dedup_index.update import differences
 
     opened = lake.open()
-    wrong = dedup_index.differences(opened, opened.scan("corpus_clusters").collect())
+    wrong = differences(opened, opened.scan("corpus_clusters").collect())
     return dg.AssetCheckResult(passed=not wrong, metadata={"wrong": dg.MetadataValue.json(wrong)})
 
 

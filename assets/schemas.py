@@ -1,7 +1,7 @@
 """Schemas: every row table of the lake, with the meaning and unit of each column, its partitioning and its maker.
 
 Column metadata carries `comment` (what the value means) and, where there is one, `unit`; Delta, DuckDB and the control
-plane show them. The statistics of `annotations` come from `kernels.text.quality.STATISTICS`, so a new statistic is
+plane show them. The statistics of `annotations` come from `kernels.text.statistics.STATISTICS`, so a new statistic is
 named in one place.
 """
 
@@ -132,7 +132,7 @@ def _record_counts() -> pa.Schema:
 
 
 def _annotations() -> pa.Schema:
-    from kernels.text.quality import STATISTICS
+    from kernels.text.statistics import STATISTICS
 
     kinds = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
     statistics = [

@@ -4,7 +4,7 @@ It is a folder of immutable files named by their bytes, and one `index.json`, re
 those in use. Adding a snapshot writes its own segment and looks into the others; no table of an old snapshot is read.
 """
 
+from assets.dedup_index.index import FOLDER, Index, held
 from assets.dedup_index.store import CorruptIndex
-from assets.dedup_index.update import FOLDER, Index, differences, held, update
 
-__all__ = ["FOLDER", "CorruptIndex", "Index", "differences", "held", "update"]
+__all__ = ["FOLDER", "CorruptIndex", "Index", "held"]

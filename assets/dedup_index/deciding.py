@@ -18,8 +18,7 @@ import numpy as np
 
 from assets.dedup_index.segments import TEXTS, Segments
 from kernels.text import buckets, clusters, verify
-from kernels.text.buckets import NO_BAND
-from kernels.text.minhash import BANDS
+from kernels.text.bands import BANDS, NO_BAND
 
 IN_MEMORY_BYTES = 256 << 20  # of shingle sets that are compared with each other; more lie in a scratch file
 GATHERED_AT_ONCE = 4096  # members

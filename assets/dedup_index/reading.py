@@ -18,7 +18,7 @@ from assets.parts import ROWS_PER_GROUP, read_batches
 from assets.steps.signatures import cleaned_shingles
 from assets.steps.spill import SetSpill
 from kernels.text import buckets, clusters, minhash
-from kernels.text.buckets import NO_BAND
+from kernels.text.bands import NO_BAND
 
 OnPart = Callable[[int, int], None]
 

@@ -18,8 +18,7 @@ import numpy as np
 
 from assets.dedup_index import store
 from assets.dedup_index.store import Pieces
-from kernels.text.buckets import NO_BAND
-from kernels.text.minhash import BANDS
+from kernels.text.bands import BANDS, NO_BAND
 
 SUFFIX = ".segment"
 TEXTS = BANDS  # where equal texts are looked up, after the bands

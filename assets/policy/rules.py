@@ -83,7 +83,7 @@ def columns() -> dict[str, Column]:
     All but `contaminated_by` are columns of the annotations; that one says which evaluation sets a page shares a
     passage with (the table contamination).
     """
-    from kernels.text.quality import STATISTICS
+    from kernels.text.statistics import STATISTICS
 
     known = {
         name: Column("string") if s.dtype == "string" else Column("number", s.low, s.high, s.dtype == "int64")

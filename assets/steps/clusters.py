@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from assets.steps.spill import BandSpill, SetSpill
 from kernels.text import buckets, clusters
-from kernels.text.minhash import HASHES
+from kernels.text.bands import HASHES
 
 EXACT_DUPLICATE = "exact_duplicate"  # the reasons that a removed document carries
 NEAR_DUPLICATE = "near_duplicate"

@@ -14,13 +14,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kernels.text.contamination import Index, Item, build
+if TYPE_CHECKING:
+    from kernels.text.contamination import Index, Item
 
 BUNDLED = Path(__file__).parents[1] / "evaluation_sets"
 SETS, KNOWN = "sets.yaml", "known.yaml"
@@ -53,6 +54,8 @@ class EvaluationSets:
 
     def items(self) -> Iterator[Item]:
         """Questions and answers of every item. Raises EvaluationSetError."""
+        from kernels.text.contamination import Item
+
         for one, path in self.sets:
             for number, row in enumerate(_rows(path)):
                 name = str(row.get(one.id, number)) if one.id else str(number)
@@ -92,6 +95,8 @@ def index_file(sets: EvaluationSets, folder: Path, version: str) -> Path:
 
     Raises EvaluationSetError.
     """
+    from kernels.text.contamination import build
+
     path = folder / f"evaluation-sets-{sets.digest[:16]}-{version[:16]}.npz"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +111,8 @@ def index_file(sets: EvaluationSets, folder: Path, version: str) -> Path:
 
 def read_index(path: str | os.PathLike[str]) -> tuple[Index, list[tuple[str, str, str]]]:
     """The index of such a file, and (set, item, part) of each of its items."""
+    from kernels.text.contamination import Index
+
     with np.load(path, allow_pickle=False) as arrays:
         content = dict(arrays)
     names = json.loads(content.pop("names").tobytes())

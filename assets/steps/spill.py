@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kernels.text.bands import BANDS
 from kernels.text.buckets import band_hashes
-from kernels.text.minhash import BANDS
 
 
 class BandSpill:

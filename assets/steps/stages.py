@@ -223,9 +223,9 @@ def corpus_clusters(
 
     Texts of new or changed snapshots alone are read. Raises TableMissing, CommitConflict, CorruptIndex.
     """
-    from assets import dedup_index
+    from assets.dedup_index.update import update
 
-    return dedup_index.update(lake, line_filter, similarity, on_progress)
+    return update(lake, line_filter, similarity, on_progress)
 
 
 def _jobs(

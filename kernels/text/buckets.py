@@ -17,9 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from kernels.text.minhash import BANDS, HASHES, ROWS
-
-NO_BAND = np.uint64(0)  # the hash of a document that takes no part; no band has it
+from kernels.text.bands import BANDS, HASHES, NO_BAND, ROWS
 
 _FACTOR_1, _FACTOR_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # splitmix64 (Steele et al. 2014)
 _SEED = np.uint64(0x9E3779B97F4A7C15)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.text.lexicon import Tokenization, tokenize
+from kernels.text.statistics import FEWEST_WORDS, LONGEST_WORD
 from kernels.text.words import count, without_surrogates
 
-LONGEST_WORD = 1000  # code points; a line with a longer word goes
-FEWEST_WORDS = 3  # a line with fewer whitespace-separated words goes
 FEWEST_SENTENCES = 5  # a page with fewer in its kept lines goes
 POLICY_PHRASES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from kernels.text import buckets, verify
-from kernels.text.minhash import BANDS, ROWS
+from kernels.text.bands import BANDS, ROWS
 from kernels.text.verify import THRESHOLD, ShingleSet, jaccard, jaccard_reference, shingle_set
 
 __all__ = [

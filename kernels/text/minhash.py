@@ -14,11 +14,9 @@ from functools import cache
 import numba
 import numpy as np
 
+from kernels.text.bands import BANDS, HASHES, ROWS
 from kernels.text.shingles import shingles
 
-BANDS = 14
-ROWS = 8  # values in a band
-HASHES = BANDS * ROWS
 SEED = 1
 MERSENNE_61 = (1 << 61) - 1
 

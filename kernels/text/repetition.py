@@ -12,9 +12,7 @@ import numpy as np
 from numba import njit
 
 from kernels.text.lexicon import Tokenization
-
-TOP_NGRAMS = (2, 3, 4)
-DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
+from kernels.text.statistics import DUPLICATE_NGRAMS, TOP_NGRAMS
 
 
 def duplicates(items: Iterable[str]) -> tuple[int, int]:

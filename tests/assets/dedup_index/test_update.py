@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from assets import dedup_index
-from assets.dedup_index.update import Index
+from assets.dedup_index.index import Index
 from assets.lake import Lake
 from assets.steps import clusters, stages
 from kernels.text import minhash

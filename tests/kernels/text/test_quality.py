@@ -19,8 +19,9 @@ from datatrove.pipeline.filters import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.text import c4, quality, repetition
-from kernels.text.quality import FINEWEB_RULES, STATISTICS, document_statistics, first_hit, statistics
+from kernels.text import c4, repetition
+from kernels.text.quality import FINEWEB_RULES, document_statistics, first_hit, statistics
+from kernels.text.statistics import STATISTICS
 from kernels.text.words import words
 
 STAGES = (  # each filter of FineWeb's chain, and the slice of FINEWEB_RULES that it is
@@ -196,4 +197,4 @@ def test_rules_name_known_statistics_with_thresholds_in_range():
         statistic = STATISTICS[rule.statistic]
         if rule.comparison != "=":
             assert statistic.low <= rule.threshold <= statistic.high
-    assert quality.STATISTICS["n_stop_words"].high == 8
+    assert STATISTICS["n_stop_words"].high == 8

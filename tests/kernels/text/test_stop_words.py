@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernels.text.language_codes import FROM_LID176
-from kernels.text.quality import STOP_WORDS, document_statistics
+from kernels.text.quality import document_statistics
 from kernels.text.repetition import duplicates
+from kernels.text.statistics import STOP_WORDS
 from kernels.text.stop_words import SPACY, UNSPACED, stop_words
 from kernels.text.words import words
 
