@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import polars as pl
 import typer
 
 from orchestration.options import HomeOption, Json
@@ -131,6 +130,8 @@ class Sides:
         return self._tokens.get(side.name) if side.kind == "version" else None
 
     def _of_policy(self, name: str) -> Side:
+        import polars as pl
+
         from assets import policy, sides
         from orchestration.policy_tables import annotations
 
