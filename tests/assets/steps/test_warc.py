@@ -282,6 +282,7 @@ def test_page_says_where_when_and_what_it_is(tmp_path):
         payload_bytes=len(stored),
         content_type="text/html",
         body=PAGE,
+        headers={"content-type": "text/HTML; charset=x", "transfer-encoding": "chunked", "content-encoding": "gzip"},
     )
 
 
