@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.scheduler.instigation import TickStatus
 
 from assets.lake import Lake
 from assets.steps.ledger import Ledger
@@ -43,9 +45,9 @@ def daemon(tmp_path, monkeypatch, block_list_cache) -> Iterator[tuple[Path, dg.D
     (home / "cache").symlink_to(block_list_cache)
     settings(monkeypatch, home, crawl)
     prepare(home)
-    log = (tmp_path / "daemon.log").open("wb")
     command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(REPO / "workspace.yaml")]
-    process = subprocess.Popen(command, cwd=REPO, stdout=log, stderr=log, start_new_session=True)
+    with (tmp_path / "daemon.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=REPO, stdout=log, stderr=log, start_new_session=True)
     try:
         with dg.DagsterInstance.get() as instance:
             yield home, instance
@@ -75,6 +77,13 @@ def pid_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int | None:
     return None
 
 
+def has_ticked(instance: dg.DagsterInstance, sensor: str) -> bool:
+    """Whether a sensor has looked at least once, to the end."""
+    found = [state for state in instance.all_instigator_state() if state.instigator_name == sensor]
+    done = [TickStatus.SKIPPED, TickStatus.SUCCESS]
+    return any(instance.get_ticks(state.instigator_origin_id, state.selector_id, statuses=done) for state in found)
+
+
 def test_daemon_runs_a_night_survives_the_death_of_its_worker_and_applies_a_takedown(daemon):
     home, instance = daemon
     launch("nightly", "launch")
@@ -101,7 +110,7 @@ def test_daemon_runs_a_night_survives_the_death_of_its_worker_and_applies_a_take
 
 
 def test_run_that_waits_for_a_pool_starts_when_the_pool_is_free(daemon):
-    _, instance = daemon
+    home, instance = daemon
     storage = instance.event_log_storage
     instance.event_log_storage.set_concurrency_slots("crawl_download", 1)
     from dagster._core.test_utils import create_run_for_test
@@ -109,7 +118,10 @@ def test_run_that_waits_for_a_pool_starts_when_the_pool_is_free(daemon):
     holder = create_run_for_test(instance, job_name="pages", status=dg.DagsterRunStatus.STARTED)
     assert storage.claim_concurrency_slot("crawl_download", holder.run_id, "crawl_manifest").is_claimed
     assert until(lambda: "one" in instance.get_dynamic_partitions("snapshot")), "the sensor finds the snapshot"
-    assert until(lambda: bool(instance.get_runs(limit=2)) and len(instance.get_runs()) > 1), "automation asks for it"
+    assert until(lambda: has_ticked(instance, "automation")), "what was there at its first look is for the night"
+    shutil.copytree(home.with_name("crawl") / "one", home.with_name("crawl") / "two")
+    instance.add_dynamic_partitions("snapshot", ["two"])
+    assert until(lambda: len(instance.get_runs()) > 1), "automation asks for the new snapshot"
     time.sleep(5)
     key = dg.AssetKey(["crawl_fetches"])
     assert instance.get_latest_materialization_event(key) is None

@@ -4,7 +4,9 @@ import dagster as dg
 import pytest
 
 from assets.making import InputMissing, failed_check, inputs_of
+from assets.resources import CrawlResource, LakeResource, RecipeResource
 from orchestration.lineage import Node, order, outdated, survey, to_json
+from orchestration.settings import config_digests
 
 SNAPSHOTS = dg.DynamicPartitionsDefinition(name="snapshot")
 ALL = dg.AllPartitionMapping()
@@ -121,6 +123,23 @@ def test_input_that_came_into_the_graph_later_holds_nothing_up_where_it_can_no_l
     states = world.survey(instance)
     assert stale(states) == {"crawl[A]", "crawl[B]"} and not any(state.causes for state in states.values())
     assert outdated(states) == []
+
+
+def test_folder_that_is_gone_gives_no_configuration_unless_a_subscription_brings_it_back(tmp_path, monkeypatch):
+    monkeypatch.delenv("STEMMA_SUBSCRIPTIONS", raising=False)
+    (tmp_path / "crawl" / "here").mkdir(parents=True)
+    (tmp_path / "crawl" / "here" / "a.warc").write_bytes(b"")
+    resources = LakeResource(home=str(tmp_path)), CrawlResource(root=str(tmp_path / "crawl")), RecipeResource()
+    nodes = [Node(asset, name) for asset in ("crawl_fetches", "crawl_manifest") for name in ("here", "gone")]
+
+    def known() -> list[bool]:
+        digest = config_digests(*resources)
+        return [digest(node) is not None for node in nodes]
+
+    assert known() == [True, False, True, False]
+    followed = "subscriptions:\n  - {name: web, follow: [gone], per_night: {records: 3}}\n"
+    (tmp_path / "subscriptions.yaml").write_text(followed)
+    assert known() == [True, True, True, False]
 
 
 def test_unchanged_data_version_leaves_everything_current(instance):

@@ -135,6 +135,7 @@ def test_new_snapshot_costs_itself_and_a_takedown_during_the_refresh_is_applied_
     assert {one["asset"] for one in night.report["outdated"] if one["status"] == "outdated"} == set()
 
 
+@pytest.mark.slow
 def test_policy_that_changed_is_decided_again_without_reading_the_crawl(later, monkeypatch):
     home, crawl = later
     shutil.rmtree(crawl / "one")
