@@ -12,7 +12,6 @@ import shutil
 import uuid
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -29,49 +28,53 @@ class TokenizerMissing(LookupError):
     """The tokenizer that shards were made with is gone, so their bytes cannot be counted again."""
 
 
-def excise(lake: Lake, ids: set[str]) -> list[dict[str, Any]]:
-    """Takes the documents out of every version of token_shards; returns [{removed, by}] digests, "" for none.
+def excise(lake: Lake, ids: set[str]) -> int:
+    """Takes the documents out of every version of token_shards; returns how many versions held them.
 
     Directories of the versions that held them are deleted, and work directories that do. Raises TokenizerMissing.
     """
-    store, asset, rewritten = lake.artifacts, "token_shards", []
-    holding = [directory for directory in versions(store.root, asset) if holds(directory, ids)]
+    asset = "token_shards"
+    holding = [directory for directory in versions(lake.artifacts.root, asset) if holds(directory, ids)]
     for directory in holding:
-        new = ""
         if is_current(lake, directory):
-            (lake.local / "work").mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=lake.local / "work") as scratch:
+            with TemporaryDirectory(dir=_scratch_of(lake)) as scratch:
                 if without(directory, ids, lake, Path(scratch)):
-                    new = store.commit(asset, Path(scratch)).data_version
-        rewritten.append({"asset": asset, "removed": directory.name, "by": new})
+                    lake.artifacts.commit(asset, Path(scratch))
     for directory in [*holding, *work_holding(lake.local / "work", ids)]:
         remove_whole(directory)
-    return rewritten
+    return len(holding)
 
 
-def excise_made(lake: Lake, ids: set[str]) -> list[dict[str, Any]]:
+def excise_made(lake: Lake, ids: set[str]) -> int:
     """Takes the rows that were made from the documents out of all made data; returns as `excise`.
 
     Older versions that hold such rows are deleted, and so are the work directories of programs that made or read them.
     """
-    store, rewritten = lake.artifacts, []
-    for asset, name in MADE_DATA.items():
-        for directory in versions(store.root, asset):
-            if not origins(directory / name, ids).documents:
-                continue
-            new = ""
-            if is_current(lake, directory):
-                (lake.local / "work").mkdir(parents=True, exist_ok=True)
-                with TemporaryDirectory(dir=lake.local / "work") as scratch:
-                    if without_rows(directory, name, ids, Path(scratch)):
-                        new = store.commit(asset, Path(scratch)).data_version
-            rewritten.append({"asset": asset, "removed": directory.name, "by": new})
-            remove_whole(directory)
-    work = lake.local / "work"
-    unfinished = [path for path in _work_of_made(work) if not (path / "final").is_dir()] if rewritten else []
-    for directory in {*_work_naming(work, ids), *unfinished}:  # an unfinished run says only at its end what it read
+    root, work = lake.artifacts.root, lake.local / "work"
+    holding = [
+        directory
+        for asset, name in MADE_DATA.items()
+        for directory in versions(root, asset)
+        if origins(directory / name, ids).documents
+    ]
+    # first, for once the made data are gone nobody can tell: an unfinished run says only at its end what it read
+    unfinished = [path for path in _work_of_made(work) if not (path / "final").is_dir()] if holding else []
+    for directory in {*_work_naming(work, ids), *unfinished}:
         remove_whole(directory)
-    return rewritten
+    for directory in holding:
+        if is_current(lake, directory):
+            asset = directory.parent.name
+            with TemporaryDirectory(dir=_scratch_of(lake)) as scratch:
+                if without_rows(directory, MADE_DATA[asset], ids, Path(scratch)):
+                    lake.artifacts.commit(asset, Path(scratch))
+        remove_whole(directory)
+    return len(holding)
+
+
+def _scratch_of(lake: Lake) -> Path:
+    """Where directories are written before they are committed; what a killed run leaves there is swept."""
+    (lake.local / "work").mkdir(parents=True, exist_ok=True)
+    return lake.local / "work"
 
 
 def without_rows(directory: Path, name: str, ids: set[str], out: Path) -> bool:

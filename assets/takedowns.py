@@ -68,9 +68,9 @@ def apply(lake: Lake, engine: stages.Engine, policy: Policy, on_step: OnStep | N
         step("clusters of all snapshots")
         stages.corpus_clusters(lake, policy.dedup.similarity, policy.line_filter)
     step("token shards")
-    rewritten = excision.excise(lake, ids)
+    excision.excise(lake, ids)
     step("made data")
-    rewritten += excision.excise_made(lake, ids)
+    excision.excise_made(lake, ids)
     step("sweep")
     sweep(lake)
     _withdraw_promotion(lake.local, found.values())
@@ -81,7 +81,7 @@ def apply(lake: Lake, engine: stages.Engine, policy: Policy, on_step: OnStep | N
     reports = []
     for entry in waiting:
         step(f"report {entry.number}")
-        report = _report(lake, entry, found[entry.number], rewritten)
+        report = _report(lake, entry, found[entry.number])
         ledger.write(entry.number, REPORT, report)
         reports.append(report)
     return reports
@@ -107,7 +107,9 @@ def _remember(lake: Lake, ledger: Ledger, entry: Takedown) -> dict[str, Any]:
     """What the takedown covers, with what an interrupted apply found before; written before anything is deleted."""
     now = reach(lake, entry.scope, thorough=True)
     before = ledger.read(entry.number, FOUND) or {"pages": [], "held_by": [], "near": []}
-    held = {_identity(one): one for one in [*before["held_by"], *(one.to_json() for one in now.holdings)]}
+    held: dict[tuple[str, ...], dict[str, Any]] = {}
+    for one in [*before["held_by"], *(one.to_json() for one in now.holdings)]:
+        held.setdefault(_identity(one), one)  # as it was first seen: what an apply has replaced is not current any more
     removed = set(now.pages["doc_id"])
     found = {
         "pages": now.pages.to_dicts(),
@@ -194,7 +196,7 @@ def recount(lake: Lake, partition: dict[str, str]) -> None:
     lake.commit("record_counts", [*others, *new], replace={"snapshot": partition["snapshot"]})
 
 
-def _report(lake: Lake, entry: Takedown, found: dict[str, Any], rewritten: list[dict[str, str]]) -> dict[str, Any]:
+def _report(lake: Lake, entry: Takedown, found: dict[str, Any]) -> dict[str, Any]:
     """What was asked, found, deleted, marked and refused; digests before and after."""
     deleted, before = Counter[str](), dict[tuple[str, str], str]()
     for one in found["held_by"]:
@@ -208,7 +210,9 @@ def _report(lake: Lake, entry: Takedown, found: dict[str, Any], rewritten: list[
         for (asset, partition), version in before.items()
     ]
     digests += [
-        {"asset": one["asset"], "partition": "", "before": one["removed"], "after": one["by"]} for one in rewritten
+        {"asset": one["asset"], "partition": "", "before": one["version"], "after": _written_again(lake, one)}
+        for one in found["held_by"]
+        if one["what"] in ("spans", MADE_FROM)
     ]
     models = [one for one in found["held_by"] if one["what"] in SAW]
     asked = entry.to_json()
@@ -223,6 +227,14 @@ def _report(lake: Lake, entry: Takedown, found: dict[str, Any], rewritten: list[
         "out_of_reach": [mark(one, entry.number) for one in found["held_by"] if one["what"] == EXPORT],
         "near": found["near"],
     }
+
+
+def _written_again(lake: Lake, held: dict[str, Any]) -> str:
+    """Digest of the version without the pages that took the place of one in use; "" where none did."""
+    if not held["current"]:
+        return ""
+    now = lake.artifacts.version_of(held["asset"])
+    return now if (lake.artifacts.root / held["asset"] / now).is_dir() else ""
 
 
 def sweep(lake: Lake) -> None:

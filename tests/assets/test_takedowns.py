@@ -1,17 +1,11 @@
 """Applied takedowns: nothing on disk holds the page, the rest is as if it never came, interruptions are no matter."""
 
-import random
 import shutil
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-from assets import dedup_index, policy
-from assets.crawl import manifest_rows
+from assets import dedup_index
 from assets.differences import compare
 from assets.lake import Lake
 from assets.reach import MEMBERS, reach
@@ -20,89 +14,33 @@ from assets.restoring import appearing, restore
 from assets.schemas import TABLES
 from assets.sides import of_restored, of_version
 from assets.steps import stages
-from assets.steps.ledger import FOUND, Ledger, removals
+from assets.steps.ledger import FOUND, REPORT, Ledger, removals
 from assets.steps.scopes import scope
 from assets.takedowns import apply, seen_by
 from assets.versions import VersionGone, Versions
-from models.artifacts import seal
-from models.data import tokenize, tokenizer
 from orchestration.using import remember_export
 from tests.assets.byte_search import holding
 from tests.assets.dedup_index.lakes import Page, commit
-from tests.assets.takedown_crawl import SNAPSHOT, write_crawl
-
-REPO = Path(__file__).resolve().parents[2]
-RULES = policy.load("fineweb")
-PROGRAM = {"recipe": "smoke", "heldout_fraction": 0.4}
+from tests.assets.takedown_crawl import SNAPSHOT
+from tests.assets.takedown_home import RULES, ask, decoder, make_tables, shards, table_versions, write_home
 
 
 class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def make_tables(lake: Lake, engine, root) -> None:
-    lake.write("crawl_manifest", manifest_rows(str(root), SNAPSHOT), replace={"snapshot": SNAPSHOT})
-    stages.documents(lake, engine, SNAPSHOT, str(root))
-    stages.annotations(lake, engine, SNAPSHOT)
-    stages.annotation_statistics(lake, SNAPSHOT)
-    stages.decisions(lake, SNAPSHOT, RULES)
-    stages.signatures(lake, engine, SNAPSHOT)
-    stages.duplicate_clusters(lake, SNAPSHOT)
-    stages.repeated_text(lake, SNAPSHOT, RULES.dedup)
-    stages.corpus(lake, engine, SNAPSHOT)
-    stages.corpus_clusters(lake)
-
-
-def shards(lake: Lake, out) -> str:
-    """Digest of the token shards of the present corpus with the present tokenizer."""
-    config = {**PROGRAM, "corpus_files": lake.files("corpus"), "tokenizer_dir": str(lake.open_dir("tokenizer"))}
-    tokenize.run(config, out, lambda line: None)
-    return lake.commit_dir("token_shards", out / "final").data_version
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, bundled_crawl, here_engine, block_list_cache):
     """(crawl root, pages of its files, home with tables, tokenizer, shards and a chain of models)."""
     root, home = tmp_path_factory.mktemp("crawl"), tmp_path_factory.mktemp("whole") / "home"
-    files, lake = write_crawl(root, bundled_crawl), Lake(home)
-    home.mkdir()
-    (home / "cache").symlink_to(block_list_cache)
-    make_tables(lake, here_engine(), root)
     scratch = tmp_path_factory.mktemp("programs")
-    tokenizer.run({**PROGRAM, "corpus_files": lake.files("corpus")}, scratch / "tokenizer", lambda line: None)
-    lake.commit_dir("tokenizer", scratch / "tokenizer" / "final")
-    shards(lake, home / "work" / "token_shards" / "0123456789abcdef")
-    parent = None
-    for asset in ("base_model", "sft_model", "rl_model", "released_model"):
-        folder = scratch / asset
-        folder.mkdir()
-        if parent is None:
-            ids = sorted(page.doc_id for page in files[0])
-            rows = {"doc_id": ids, "tokens": [9] * len(ids), "times": [1] * len(ids)}
-            pl.DataFrame(rows).write_parquet(folder / "consumed.parquet")
-        seal(folder, asset, {"parent": parent})
-        parent = lake.commit_dir(asset, folder).data_version
-    return root, files, home
+    return root, write_home(home, root, scratch, bundled_crawl, block_list_cache, here_engine()), home
 
 
 @pytest.fixture
 def home(whole, tmp_path):
     """A copy of the whole home, to take pages from."""
     return shutil.copytree(whole[2], tmp_path / "home", symlinks=True)
-
-
-def ask(home, kind: str, value: str) -> int:
-    return Ledger(home).add(scope(kind, value), "Ann", "hers")[0].number
-
-
-def table_versions(lake: Lake) -> dict[str, str]:
-    """All but the statistics, whose means are summed in whatever order the threads come."""
-    return {name: lake.version_of(name) for name in TABLES if lake.exists(name) and name != "annotation_statistics"}
-
-
-def decoder(home):
-    found = tokenizer.load_tokenizer(Lake(home).open_dir("tokenizer"))
-    return lambda ids: found.decode(ids, skip_special_tokens=False)
 
 
 def test_no_file_of_the_home_holds_the_text_afterwards(whole, home, here_engine):
@@ -279,59 +217,10 @@ def test_killed_between_steps_the_next_apply_ends_with_the_same_digests(whole, h
             number = report["asked"]["number"]
             found = Ledger(other).read(number, FOUND)
             assert found is not None and found["pages"] == report["found"]
+            assert (Ledger(other).read(number, REPORT) or {})["digests"] == report["digests"]
             assert Ledger(other).status(number) == "applied"
         assert holding(other, [files[0][4].text], decode) == set()
         shutil.rmtree(other)
-
-
-APPLY = """import sys
-from pathlib import Path
-from assets import policy
-from assets.lake import Lake
-from assets.takedowns import apply
-from tests.assets.conftest import HereEngine
-lake, engine, rules = Lake(sys.argv[1]), HereEngine(), policy.load("fineweb")
-print("ready", flush=True)
-apply(lake, engine, rules)
-"""
-KILLS = 20
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_the_next_apply_ends_with_the_same_digests(whole, home, here_engine, tmp_path):
-    """SIGKILL, so nothing is tidied up: also in the middle of a commit, a vacuum or a directory that goes."""
-    _, files, source = whole
-
-    def asked(place):
-        ask(place, "text", files[0][0].text)
-        ask(place, "host", "www.britannica.com")
-        return place
-
-    def start(place) -> subprocess.Popen:
-        process = subprocess.Popen([sys.executable, "-c", APPLY, str(place)], cwd=REPO, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        with process.stdout as said:
-            assert said.readline() == b"ready\n"
-        return process
-
-    began = start(asked(home))
-    started = time.monotonic()
-    assert began.wait() == 0
-    longest, chance = time.monotonic() - started, random.Random(17)
-    versions, shown = table_versions(Lake(home)), Lake(home).artifacts.version_of("token_shards")
-    killed = 0
-    for at in range(KILLS):
-        other = asked(shutil.copytree(source, tmp_path / f"killed-{at}", symlinks=True))
-        process = start(other)
-        time.sleep(chance.uniform(0, longest))
-        process.kill()
-        killed += process.wait() != 0
-        apply(Lake(other), here_engine(), RULES)
-        assert (table_versions(Lake(other)), Lake(other).artifacts.version_of("token_shards")) == (versions, shown)
-        assert holding(other, [files[0][0].text, files[0][4].text], decoder(other)) == set()
-        assert {Ledger(other).status(number) for number in (1, 2)} == {"applied"}
-        shutil.rmtree(other)
-    assert killed > KILLS / 2
 
 
 def test_earlier_versions_say_which_takedown_removed_them_and_their_copies_are_named(
