@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestration import crawl, diff, policies, takedowns, versions
-from orchestration.options import HomeOption, Json, speaks_plainly
+from orchestration.options import HomeOption, Json, seldom_collecting, speaks_plainly
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -113,12 +113,13 @@ def trace(
         raise typer.Exit(1)
 
 
-app.command("reach")(speaks_plainly(takedowns.reach))
+app.command("reach")(speaks_plainly(seldom_collecting()(takedowns.reach)))
 app.command("diff")(speaks_plainly(diff.diff))
 
 
 @app.command()
 @speaks_plainly
+@seldom_collecting()
 def status(
     sync: Annotated[bool, typer.Option("--sync", help="Send what MLflow missed while it was away.")] = False,
     home: HomeOption = None,

@@ -137,6 +137,8 @@ class Sides:
 
         chosen = policy.load(name)
         if self.corpus is not None:
+            import polars as pl
+
             pages = pl.scan_parquet(sorted((self.corpus / "documents").glob("*.parquet")))
             return sides.of_policy(annotations(None, self.corpus), chosen, pages)
         return sides.of_policy(annotations(self.home, None), chosen, self.lake.scan("documents"))

@@ -93,15 +93,19 @@ def survey(
     """
     specs = [spec for spec in order(definitions) if spec.group_name != Group.OPERATIONS]
     by_key = {spec.key: spec for spec in specs}
+    asked: dict[dg.PartitionsDefinition | None, list[str]] = {}  # once, so a snapshot that comes meanwhile is no news
+    for spec in specs:
+        if spec.partitions_def not in asked:
+            asked[spec.partitions_def] = partitions_of(spec, instance)
     states: dict[Node, State] = {}
     for spec in specs:
-        for partition in partitions_of(spec, instance):
+        for partition in asked[spec.partitions_def]:
             node = Node(spec.key.to_user_string(), partition)
             parents = [
                 Node(dep.asset_key.to_user_string(), key)
                 for dep in spec.deps
                 if dep.asset_key in by_key
-                for key in _partitions_read(by_key[dep.asset_key], partition, spec, instance)
+                for key in _partitions_read(by_key[dep.asset_key], partition, spec, asked)
             ]
             states[node] = _state(
                 spec,
@@ -117,11 +121,14 @@ def survey(
 
 
 def _partitions_read(
-    parent: dg.AssetSpec, partition: str, child: dg.AssetSpec, instance: dg.DagsterInstance
+    parent: dg.AssetSpec,
+    partition: str,
+    child: dg.AssetSpec,
+    asked: Mapping[dg.PartitionsDefinition | None, list[str]],
 ) -> list[str]:
     if parent.partitions_def is not None and child.partitions_def is not None:
         return [partition]
-    return partitions_of(parent, instance)
+    return asked[parent.partitions_def]
 
 
 def _state(
