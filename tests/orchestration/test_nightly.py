@@ -115,6 +115,7 @@ class Asks(Progress):
             Ledger(self.home).add(scope("url", self.url), "Ann <ann@example.org>", "her page")
 
 
+@pytest.mark.slow
 def test_new_snapshot_costs_itself_and_a_takedown_during_the_refresh_is_applied_before_the_report(later):
     home, crawl = later
     (crawl / "two").mkdir()
@@ -135,7 +136,6 @@ def test_new_snapshot_costs_itself_and_a_takedown_during_the_refresh_is_applied_
     assert {one["asset"] for one in night.report["outdated"] if one["status"] == "outdated"} == set()
 
 
-@pytest.mark.slow
 def test_policy_that_changed_is_decided_again_without_reading_the_crawl(later, monkeypatch):
     home, crawl = later
     shutil.rmtree(crawl / "one")
