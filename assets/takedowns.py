@@ -244,6 +244,7 @@ def sweep(lake: Lake) -> None:
             lake.vacuum(name, full=True)
         if lake.is_local:
             _remove(Path(lake.staging(name)).rglob(".part-*.tmp"))
+            _remove(Path(lake.staging(name), "_delta_log").glob("*.json#*"))  # log entries that were being written
     for unfinished in (".staged-", ".corrupt-", excision.REMOVED):
         _remove(lake.artifacts.root.glob(f"*/{unfinished}*"))
     _remove((lake.local / "work").glob(f"*/{excision.REMOVED}*"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import signal
 import time
 from importlib import import_module
@@ -32,6 +33,7 @@ FILES = ("one.warc.wet", "two.warc.wet")
 POLICY = "fineweb"
 BEFORE = ("crawl_manifest", "documents", "rejects", "record_counts")
 AFTER = ("annotations", "decisions", "signatures", "duplicate_clusters", "corpus")
+LOG_ENTRY_BEING_WRITTEN = re.compile(r"\.json#\d+")  # as the store library that Delta writes with calls it
 TEMPORARY = (".part-*", ".scratch-*", ".record-*", ".job-*", "tmp*", ".tmp*", "*.tmp")
 
 
@@ -80,14 +82,19 @@ def versions(lake: Lake) -> dict[str, str]:
 
 
 def left_over(home: Path) -> list[str]:
-    """What nobody will come back for below a home: temporaries, and part files that no table names."""
+    """What nobody will come back for below a home: temporaries, and part files that no table names.
+
+    The copy of a log entry that a killed commit was writing may stay: it holds no row, nobody can tell whether another
+    process is writing it, and the next takedown, which has the home to itself, sweeps it.
+    """
     found = {path for pattern in TEMPORARY for path in home.rglob(pattern)}
     lake = Lake(home)
     for table in (path.name for path in (home / "lake").iterdir()):
         named = {part.path for part in lake.parts(table)} if lake.exists(table) else set()
         root = home / "lake" / table
         found |= {path for path in root.rglob("*.parquet") if str(path.relative_to(root)) not in named}
-        found |= {path for path in root.glob("_delta_log/*") if path.suffix not in (".json", ".parquet", "")}
+        log = {path for path in root.glob("_delta_log/*") if path.suffix not in (".json", ".parquet", "")}
+        found |= {path for path in log if not LOG_ENTRY_BEING_WRITTEN.fullmatch(path.suffix)}
     return sorted(str(path.relative_to(home)) for path in found)
 
 

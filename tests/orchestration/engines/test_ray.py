@@ -66,7 +66,8 @@ def store():
         "AWS_ALLOW_HTTP": "true",
     }
     keys = {"key": options["AWS_ACCESS_KEY_ID"], "secret": options["AWS_SECRET_ACCESS_KEY"]}
-    s3fs.S3FileSystem(**keys, endpoint_url=options["AWS_ENDPOINT_URL"]).mkdir("stemma-test")
+    fs = s3fs.S3FileSystem(**keys, endpoint_url=options["AWS_ENDPOINT_URL"])
+    fs.makedirs("stemma-test", exist_ok=True)  # servers of one process share their buckets
     yield options
     server.stop()
 
