@@ -28,7 +28,10 @@ def apply_here(home: str, say: int) -> None:
     from assets.takedowns import apply
     from tests.assets.conftest import HereEngine
 
-    apply(Lake(home), HereEngine(), policy.load("fineweb"), lambda step: os.write(say, f"{step}\n".encode()) and None)
+    def announce(step: str) -> None:
+        os.write(say, f"{step}\n".encode())
+
+    apply(Lake(home), HereEngine(), policy.load("fineweb"), announce)
 
 
 def one(home: str, after: int | None, seconds: float) -> dict:
