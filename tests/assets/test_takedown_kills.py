@@ -25,13 +25,8 @@ from tests.assets.takedown_home import add_made_data, ask, decoder, write_home
 REPO = Path(__file__).resolve().parents[2]
 KILLS, SEED = 200, 17
 AGAIN = 0.2  # of the applies that go on after a kill, how many are killed too
-UNSAID = (
-    "_delta_log",
-    "takedowns",
-    ".lock",
-    "cache",
-    STAMPS,
-)  # names of their own, or of what was read again
+# files with names of their own, and those that only say what happened
+UNSAID = ("_delta_log", "takedowns", ".lock", "cache", STAMPS)
 Apply = Callable[..., dict[str, Any]]
 
 
