@@ -63,9 +63,9 @@ def withdraw(lake: Lake, asset: str, tables: list[str], snapshot: str | None) ->
             assert refused is not None
             gone += lake.delete(table, refused, None if snapshot is None else [{"snapshot": snapshot}])
     if asset == "token_shards":
-        gone += len(excision.excise(lake, taken_ids(ledger)))
+        gone += excision.excise(lake, taken_ids(ledger))
     if asset in MADE_DATA:
-        gone += len(excision.excise_made(lake, taken_ids(ledger)))
+        gone += excision.excise_made(lake, taken_ids(ledger))
     return gone
 
 
