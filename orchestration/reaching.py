@@ -52,17 +52,28 @@ def state_of(holding: "Holding", states: States) -> str:
     """How a holding stands: current, outdated, superseded (another version is in use) or, of exports, out of reach."""
     if holding.what == "export":
         return "out of reach"
-    state = states.get((holding.asset, holding.partition))
-    if not holding.current or (state is not None and state["data_version"] not in (None, holding.version)):
+    own = states.get((holding.asset, holding.partition))
+    if not holding.current or (own is not None and own["data_version"] not in (None, holding.version)):
         return "superseded"
+    state = _row(holding, states)
     return "unknown" if state is None else state["status"]
+
+
+def _row(holding: "Holding", states: States) -> Mapping[str, Any] | None:
+    """The row of the asset; of tables that an asset makes beside its own, or of all snapshots as a whole, its maker's."""
+    from assets.schemas import TABLES
+
+    if (own := states.get((holding.asset, holding.partition))) is not None:
+        return own
+    made_by = TABLES[holding.asset].made_by.removeprefix("the asset ") if holding.asset in TABLES else holding.asset
+    return states.get((made_by, holding.partition)) or states.get((made_by, ""))
 
 
 def to_json(found: "Reach", states: States) -> dict[str, Any]:
     """Everything for machines. `because`: the causes of what is outdated."""
     held = []
     for one in found.holdings:
-        because = [cause["text"] for cause in states.get((one.asset, one.partition), {"because": []})["because"]]
+        because = [cause["text"] for cause in (_row(one, states) or {"because": []})["because"]]
         held.append({**one.to_json(), "state": state_of(one, states), "because": because})
     return {
         "scope": {"kind": found.scope.kind, "value": found.scope.value},
