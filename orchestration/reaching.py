@@ -60,7 +60,7 @@ def state_of(holding: "Holding", states: States) -> str:
 
 
 def _row(holding: "Holding", states: States) -> Mapping[str, Any] | None:
-    """The row of the asset; of tables that an asset makes beside its own, or of all snapshots as a whole, its maker's."""
+    """The asset's row; of a table that an asset makes beside its own, or of all snapshots at once, its maker's."""
     from assets.schemas import TABLES
 
     if (own := states.get((holding.asset, holding.partition))) is not None:
