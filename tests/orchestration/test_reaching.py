@@ -28,7 +28,5 @@ def states(*rows: tuple[str, str, str]) -> dict:
     ],
 )
 def test_state_is_that_of_the_asset_or_of_what_makes_the_table(asset, version, current, said):
-    known = states(
-        ("documents", "A", "outdated"), ("repeated_text", "A", "current"), ("corpus_clusters", "", "outdated")
-    )
+    rows = (("documents", "A", "outdated"), ("repeated_text", "A", "current"), ("corpus_clusters", "", "outdated"))
     assert state_of(Holding(asset, "A", version, "rows", 1, current=current), states(*rows)) == said
