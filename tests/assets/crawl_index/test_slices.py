@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -100,14 +101,19 @@ def test_retries_count_and_the_budget_is_never_passed(common_crawl, web, tmp_pat
     with FaultProxy(web.port, [Fault("flip", r"\.warc\.gz")]) as proxy:
         one = subscription(proxy.url, 60, **index)
         web.served.clear()
+        patient = replace(QUICK, damaged=10_000)  # what is damaged every time ends with the money, not as a reject
         with pytest.raises(BudgetPassed, match="go on"):
-            take(one, SNAPSHOT, str(tmp_path / "wild"), tmp_path / "wild", limits=QUICK)
+            take(one, SNAPSHOT, str(tmp_path / "wild"), tmp_path / "wild", limits=patient)
         moved = sum(end - start for _, start, end in web.served) * 0.09e-9 + len(web.served) * 4e-7
         assert 0 < moved <= budget["snapshot_usd"] and warcs(tmp_path / "wild") == {}
         proxy.faults.clear()
         richer = one.model_copy(update={"budget": type(one.budget)(snapshot_usd=1.0)})
         take(richer, SNAPSHOT, str(tmp_path / "wild"), tmp_path / "wild", limits=QUICK)
-    assert list(warcs(tmp_path / "wild").values()) == list(warcs(tmp_path / "calm").values())
+    # not byte for byte: a flipped bit in the time of a gzip member's header passes every check
+    wild, whole = (
+        pl.read_parquet(next((tmp_path / name).glob("fetches/*/records.parquet"))) for name in ("wild", "calm")
+    )
+    assert wild["content_digest"].to_list() == whole["content_digest"].to_list()
     assert Fetches.read(str(tmp_path / "wild")).done[0].cost["moved"]["usd"] > cost["moved"]["usd"]
 
 
