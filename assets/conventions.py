@@ -25,6 +25,7 @@ class Group(StrEnum):
     INSTRUCT = "instruct"
     REINFORCEMENT = "reinforcement"
     RELEASE = "release"
+    CURATION = "curation"  # what people judged, and what is learnt from it
     OPERATIONS = "operations"  # records of what happened: never outdated, for nothing is built on them
 
 
