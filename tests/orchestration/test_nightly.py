@@ -20,7 +20,7 @@ from assets.steps.scopes import scope
 from assets.tracking import Record
 from orchestration.home import Home, HomeBusy, alone
 from orchestration.nightly import run_night
-from tests.orchestration.conftest import STEMMA, Demo
+from tests.small_demo import STEMMA, Demo
 
 REPO = Path(__file__).resolve().parents[2]
 BUNDLED = REPO / "tests" / "data" / "crawl" / "web-sample-2024"

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from orchestration.pages.app import build
 from orchestration.pages.settings import PageSettings
-from tests.orchestration.conftest import Demo
+from tests.small_demo import Demo
 
 
 def token_in(html: str) -> str:

@@ -1,17 +1,14 @@
-"""One whole demo with the smoke recipe on a part of the bundled crawl, run once for all tests that look at it."""
+"""A home and its commands, as tests drive them; the crawl that the small demo of the test session is made from."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[1]
 STEMMA = [sys.executable, "-m", "orchestration.cli"]
 SMOKE = ["demo", "--recipe", "smoke", "--json"]
 CRAWL = {
@@ -64,23 +61,3 @@ class Demo:
     def elsewhere(self, *, home: Path | None = None, crawl: Path | None = None) -> "Demo":
         """The same with another home or another crawl."""
         return Demo(home or self.home, crawl or self.crawl)
-
-
-@pytest.fixture(scope="session")
-def small_crawl(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("crawl")
-    bundled = REPO / "tests" / "data" / "crawl" / "web-sample-2024"
-    for snapshot, files in CRAWL.items():
-        (root / snapshot).mkdir()
-        for name in files:
-            shutil.copy(bundled / name, root / snapshot)
-    return root
-
-
-@pytest.fixture(scope="session")
-def smoke(tmp_path_factory, small_crawl: Path, block_list_cache: Path) -> Demo:
-    home = tmp_path_factory.mktemp("smoke") / "home"
-    home.mkdir()
-    (home / "cache").symlink_to(block_list_cache)
-    demo = Demo(home, small_crawl)
-    return replace(demo, report=demo.run())
