@@ -1,0 +1,51 @@
+"""Every Triton kernel compiles to machine code for an H200 (compute capability 9.0), on a machine without a GPU too."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kernels.device.logprobs import has_triton
+
+REPO = Path(__file__).resolve().parents[3]
+PROGRAM = """
+import sys
+from triton import compile
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from kernels.device import logprobs_triton
+
+def check(kernel, kinds, constants):
+    names = kernel.arg_names
+    signature = {name: "constexpr" if name in constants else kinds[name] for name in names}
+    places = {(names.index(name),): value for name, value in constants.items()}
+    made = compile(ASTSource(kernel, signature, places), target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
+    print(kernel.__name__, len(made.asm["cubin"]), made.metadata.shared)
+
+float_, int_ = "*fp32", "*i64"
+kinds = dict(logits_ptr=sys.argv[1], targets_ptr=int_, selected_ptr=float_, lse_ptr=float_, entropy_ptr=float_,
+             of_selected_ptr=float_, of_lse_ptr=float_, of_entropy_ptr=float_, columns="i32", row_stride="i32",
+             ignore_index="i32", softcap="fp32")
+for k, capped, entropy in ((1, False, False), (3, True, True)):
+    constants = dict(K=k, BLOCK=logprobs_triton.BLOCK, CAPPED=capped, ENTROPY=entropy)
+    check(logprobs_triton._statistics, kinds, constants)
+    check(logprobs_triton._gradient, kinds, constants)
+"""
+
+
+@pytest.mark.skipif(not has_triton(), reason="no triton")
+@pytest.mark.parametrize("logits", ["*bf16", "*fp16", "*fp32"])
+def test_kernels_compile_for_the_gpu(tmp_path, logits):
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(REPO)}
+    program = tmp_path / "compiles.py"  # triton reads the source of kernels, not of this program
+    program.write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, str(program), logits], cwd=REPO, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    sizes = [line.split() for line in done.stdout.splitlines()]
+    assert [name for name, *_ in sizes] == ["_statistics", "_gradient"] * 2
+    assert all(int(code) > 1000 for _, code, _ in sizes)
