@@ -40,9 +40,10 @@ COMMANDS: dict[str, str] = {
     "rl": "models.training.rl:run",
     "evaluate": "models.evaluation.scorecard:run",
     "generate": "models.inference.generate:run",
+    "serve-lines": "models.inference.lines:run",
     "export": "models.export.huggingface:run",
 }
-WITHOUT_RESULT = {"generate"}  # these print and publish nothing
+WITHOUT_RESULT = {"generate", "serve-lines"}  # these print and publish nothing
 
 
 def main(arguments: list[str] | None = None) -> int:

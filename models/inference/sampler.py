@@ -5,6 +5,7 @@ drawn again by itself. Logits of one row differ between batch shapes by float ro
 differ only when its uniform number falls that close to a boundary between two tokens.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from models.config import InputError
+from models.inference.narrow import narrow, prefix_sums
 from models.nets.transformer import KVCache, Transformer
 from models.seeds import uniforms
 
@@ -26,26 +28,26 @@ class Completion:
     finished: bool  # True: ended by a stop token; False: cut at max_new_tokens or the model's max_seq_len
 
 
-def pick(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_k: int = 0) -> tuple[Tensor, Tensor]:
+def pick(
+    logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """One token per row and its log-probability: ((B,) int64, (B,) float64).
 
-    Inverse-CDF sampling in vocabulary order, in float64. top_k > 0 restricts the draw to the k likeliest tokens; the
-    log-probability is that of the full softmax all the same. temperature 0 takes the likeliest token, with its
-    log-probability at temperature 1.
+    Inverse-CDF sampling in vocabulary order, in float64. top_k > 0, top_p < 1 and min_p > 0 restrict the draw as
+    models/inference/narrow.py says; the log-probability is that of the full softmax all the same. temperature 0 takes
+    the likeliest token, with its log-probability at temperature 1.
     """
     logprobs_BV = (logits_BV.double() / (temperature or 1.0)).log_softmax(-1)
     if temperature == 0:
         tokens_B = logprobs_BV.argmax(-1)
     else:
-        weights_BV = logprobs_BV.exp()
-        if 0 < top_k < logits_BV.shape[-1]:
-            kept = torch.zeros_like(weights_BV, dtype=torch.bool)
-            kept.scatter_(-1, logprobs_BV.topk(top_k, dim=-1).indices, True)
-            weights_BV = weights_BV.where(kept, 0.0)
-        cumulative_BV = _prefix_sums(weights_BV)
+        weights_BV = narrow(logprobs_BV.exp(), top_k, top_p, min_p)
+        cumulative_BV = prefix_sums(weights_BV)
         threshold_B1 = uniform_B[:, None] * cumulative_BV[:, -1:]
         tokens_B = torch.searchsorted(cumulative_BV, threshold_B1, right=True)[:, 0]
-        tokens_B = tokens_B.clamp(max=logits_BV.shape[-1] - 1)  # a threshold that rounds up to the whole sum, or NaN
+        # a threshold that rounds up to the whole sum takes the last token that may be drawn; NaN stays in bounds
+        last_B = torch.searchsorted(cumulative_BV, cumulative_BV[:, -1:].contiguous())[:, 0]
+        tokens_B = torch.minimum(tokens_B, last_B).clamp(max=logits_BV.shape[-1] - 1)
     return tokens_B, logprobs_BV.gather(-1, tokens_B[:, None])[:, 0]
 
 
@@ -59,6 +61,8 @@ def generate(
     seeds: Sequence[int],
     stop_ids: Collection[int],
     top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
 ) -> list[Completion]:
     """Sample one completion per prompt, all in one batch; the order of the prompts is kept.
 
@@ -66,7 +70,8 @@ def generate(
     (the rollouts of a group) are read once. Rows that finish leave the batch once half of it is done, so long
     rows do not pay for short ones. InputError on prompts, seeds or a temperature that cannot be used.
     """
-    _check(model, prompts, seeds, temperature, top_k, max_new_tokens)
+    _check(model, prompts, seeds)
+    check_settings(max_new_tokens, temperature, top_k, top_p, min_p)
     if not prompts or max_new_tokens == 0:
         return [Completion([], [], False) for _ in prompts]
     device = model.embedding.weight.device
@@ -94,7 +99,7 @@ def generate(
         if step == 0 and len(distinct) < rows:  # a prompt that several rows share is read once
             hidden_BD = hidden_BD[places_B]
             cache.keep(places_B)
-        picked_B, logprob_B = pick(model.logits(hidden_BD), uniforms_BT[alive, step], temperature, top_k)
+        picked_B, logprob_B = pick(model.logits(hidden_BD), uniforms_BT[alive, step], temperature, top_k, top_p, min_p)
         picked, logprob = picked_B.cpu().numpy(), logprob_B.cpu().numpy()
         active = ~finished[alive] & (limits[alive] > step)
         going = alive[active]
@@ -115,29 +120,21 @@ def generate(
     ]
 
 
-def _prefix_sums(weights_BV: Tensor) -> Tensor:
-    """Inclusive sums along the vocabulary; on CUDA by doubling, for its cumsum adds in no fixed order."""
-    if weights_BV.device.type == "cpu":
-        return weights_BV.cumsum(-1)
-    sums, reach = weights_BV, 1
-    while reach < weights_BV.shape[-1]:
-        sums = torch.cat([sums[:, :reach], sums[:, reach:] + sums[:, :-reach]], dim=-1)
-        reach *= 2
-    return sums
+def check_settings(max_new_tokens: int, temperature: float, top_k: int, top_p: float, min_p: float) -> None:
+    """Raises InputError, naming the control that cannot be used and its range."""
+    if max_new_tokens < 0 or top_k < 0:
+        raise InputError("max_new_tokens and top_k must not be negative")
+    if not 0 <= temperature < math.inf:
+        raise InputError(f"temperature must be 0 or more and finite, not {temperature}")
+    if not 0 < top_p <= 1:
+        raise InputError(f"top_p must be above 0 and at most 1, not {top_p}")
+    if not 0 <= min_p <= 1:
+        raise InputError(f"min_p must be between 0 and 1, not {min_p}")
 
 
-def _check(
-    model: Transformer,
-    prompts: Sequence[Sequence[int]],
-    seeds: Sequence[int],
-    temperature: float,
-    top_k: int,
-    max_new_tokens: int,
-) -> None:
+def _check(model: Transformer, prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> None:
     if len(seeds) != len(prompts):
         raise InputError(f"{len(prompts)} prompts need as many seeds, got {len(seeds)}")
-    if temperature < 0 or top_k < 0 or max_new_tokens < 0:
-        raise InputError("temperature, top_k and max_new_tokens must not be negative")
     for row, prompt in enumerate(prompts):
         if not 0 < len(prompt) < model.config.max_seq_len:
             limit = model.config.max_seq_len
