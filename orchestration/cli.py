@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from orchestration import crawl, diff, policies, takedowns, versions
-from orchestration.options import HomeOption, Json, seldom_collecting, speaks_plainly
+from orchestration.collecting import seldom_collecting
+from orchestration.options import HomeOption, Json, speaks_plainly
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -126,22 +127,21 @@ def status(
     as_json: Json = False,
 ) -> None:
     """What is missing or outdated, and because of what, all the way up the graph."""
-    import dagster as dg
-
-    from orchestration.definitions import defs
     from orchestration.home import locate, require
-    from orchestration.lineage import to_json
     from orchestration.options import emit
-    from orchestration.settings import look
+    from orchestration.standing import standing
 
-    place = require(locate(home))
-    with dg.DagsterInstance.get() as instance:
-        sent = None
-        if sync:
-            from orchestration.demo import send_spooled
+    place, sent = require(locate(home)), None
+    if sync:
+        import dagster as dg
 
+        from orchestration.demo import send_spooled
+
+        with dg.DagsterInstance.get() as instance:
             sent = send_spooled(instance, place, strict=True)
-        states = look(defs, instance)
+    states = standing(place)
+    from orchestration.lineage import to_json
+
     if as_json:
         emit({"home": str(place.root), "sent_to_mlflow": sent, "nodes": to_json(states)})
         return
@@ -219,12 +219,19 @@ def bench(
 def ui(
     port: Annotated[int, typer.Option(help="Dagster's port.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(help="MLflow's port.")] = 5000,
+    pages_port: Annotated[int, typer.Option(help="The pages' port.")] = 8000,
+    host: Annotated[str, typer.Option(help="Where the pages listen; any but this machine's own needs --token.")] = (
+        "127.0.0.1"
+    ),
+    token: Annotated[
+        str | None, typer.Option(envvar="STEMMA_PAGES_TOKEN", help="Who opens the pages must show it.")
+    ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Open Dagster (with its daemon) and MLflow on this machine; Ctrl-C ends both."""
+    """Open the pages, Dagster (with its daemon) and MLflow on this machine; Ctrl-C ends all three."""
     from orchestration.servers import serve
 
-    sys.exit(serve(home, port, mlflow_port))
+    sys.exit(serve(home, port, mlflow_port, pages_port, host=host, token=token or None))
 
 
 def main() -> None:
