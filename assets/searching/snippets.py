@@ -1,0 +1,88 @@
+"""Snippets: the pieces of a text that have what was looked for, and where in them it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from assets.searching.words import fold, places
+
+SCANNED = 20_000  # code points that are cut into words
+SEARCHED = 2_000_000  # code points in which a word is looked for where those have none
+BEFORE = 40  # code points of context before the first mark of a piece
+WIDTH = 200  # of a piece
+PIECES = 2
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Code points `start` to `end` of the text, and the marked (start, end) among them, in the text's code points."""
+
+    start: int
+    end: int
+    marks: tuple[tuple[int, int], ...] = ()
+
+
+def snippet(text: str, wanted: Sequence[Words]) -> list[Piece]:
+    """At most PIECES pieces, in the order of the text: first the one with the most different terms, then what it lacks.
+
+    wanted: terms, each of words that stand beside each other. The beginning of the text where nothing is found.
+    """
+    at = _begin(text, wanted) if wanted else 0
+    marks = _marks(text, at, min(at + SCANNED, len(text)), wanted) if wanted else []
+    if not marks:
+        return [Piece(0, min(WIDTH, len(text)))]
+    chosen: list[Piece] = []
+    missing = {term for _, _, term in marks}
+    while missing and len(chosen) < PIECES:
+        free = [m for m in marks if all(m[1] <= piece.start or m[0] >= piece.end for piece in chosen)]
+        covered, first = _best(free, missing)
+        if not covered:
+            break
+        missing -= covered
+        start = max(0, first - BEFORE, *(piece.end for piece in chosen if piece.end <= first))
+        end = min([start + WIDTH, len(text), *(piece.start for piece in chosen if piece.start > first)])
+        inside = tuple((low, high) for low, high, _ in free if start <= low and high <= end)
+        chosen.append(Piece(start, end, inside))
+    return sorted(chosen, key=lambda piece: piece.start)
+
+
+def _best(marks: list[tuple[int, int, Words]], missing: set[Words]) -> tuple[set[Words], int]:
+    """(terms that a piece beginning at a mark covers, where it begins), the earliest of those that cover most."""
+    best: tuple[set[Words], int] = (set(), 0)
+    for number, (start, _, _) in enumerate(marks):
+        covered: set[Words] = set()
+        for _, end, term in marks[number:]:
+            if end > start - BEFORE + WIDTH:
+                break
+            covered |= {term} & missing
+        if len(covered) > len(best[0]):
+            best = covered, start
+    return best
+
+
+def _begin(text: str, wanted: Sequence[Words]) -> int:
+    """Where to begin to look: 0, or a little before the first word of a term that stands far into the text."""
+    if len(text) <= SCANNED or _marks(text, 0, SCANNED, wanted):
+        return 0
+    folded = fold(text[:SEARCHED])
+    found = [place for term in wanted if (place := folded.find(term[0], SCANNED)) >= 0]
+    scale = min(len(text), SEARCHED) / max(1, len(folded))  # folding may change lengths: a guess, inside what is cut
+    return max(0, int(min(found) * scale) - SCANNED // 4) if found else 0
+
+
+def _marks(text: str, start: int, end: int, wanted: Sequence[Words]) -> list[tuple[int, int, Words]]:
+    """(start, end, term) of every place of a term among those code points, in order, none inside another."""
+    standing = [(low + start, high + start, word) for low, high, word in places(text[start:end])]
+    by_first: dict[str, list[Words]] = {}
+    for term in sorted(set(wanted), key=len, reverse=True):
+        by_first.setdefault(term[0], []).append(term)
+    marks, free = [], 0
+    for number, (low, _, word) in enumerate(standing):
+        for term in by_first.get(word, ()) if number >= free else ():
+            if tuple(w for _, _, w in standing[number : number + len(term)]) == term:
+                marks.append((low, standing[number + len(term) - 1][1], term))
+                free = number + len(term)
+                break
+    return marks
