@@ -13,6 +13,7 @@ from starlette.staticfiles import StaticFiles
 from assets.artifacts import ArtifactMissing
 from assets.lake import TableMissing
 from orchestration.home import HomeMissing
+from orchestration.pages.launching import DagsterAway
 from orchestration.pages.rendering import Renderer
 from orchestration.pages.security import ACCESS, Guard, NotSameSite, access_of, same_site, secret_of
 from orchestration.pages.settings import PageSettings
@@ -22,7 +23,9 @@ from orchestration.pages.site import Pages, Site
 STATIC = Path(__file__).parent / "static"
 ROOMS = ("orchestration", "assets", "models", "kernels")
 # one module a page, each with its `router`
-PAGES: tuple[str, ...] = ()
+PAGES: tuple[str, ...] = (
+    "launching",
+)  # fmt: skip
 log = logging.getLogger(__name__)
 
 
@@ -84,6 +87,10 @@ async def _value(request: Request, error: Exception) -> Response:
     return await _ours(request, error, 422, "That cannot be used")
 
 
+async def _away(request: Request, error: Exception) -> Response:
+    return await _ours(request, error, 503, "Dagster is away")
+
+
 async def _other(request: Request, error: Exception) -> Response:
     return await _ours(request, error, 500, "Something broke")
 
@@ -109,5 +116,6 @@ _ANSWERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Respons
     HTTPException: _http,
     LookupError: _lookup,
     ValueError: _value,
+    DagsterAway: _away,
     Exception: _other,
 }
