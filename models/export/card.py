@@ -7,9 +7,12 @@ from typing import Any
 
 from models.artifacts import digest, read_manifest
 from models.config import InputError, TransformerConfig
+from models.export.card_form import Bullets, Card, Cell, Commands, Prose, Section, Table, markdown, present
 
 VERSIONS = ("shards", "data", "tasks", "tokenizer_sha256")  # manifest fields that name an input
 SETTINGS = ("recipe", "seed", "threads", "pretrain", "sft", "rl", "reward", "steps", "params")  # that say how
+USE = """from transformers import AutoModelForCausalLM, AutoTokenizer
+model, tokenizer = (Auto.from_pretrained("PATH") for Auto in (AutoModelForCausalLM, AutoTokenizer))"""
 STAGES = {"base": "A base model", "sft": "An instruction-tuned model", "rl": "A reinforcement-trained model"}
 
 
@@ -22,6 +25,8 @@ class CardScore:
     baseline_name: str
     baseline: float | None  # None: this baseline is not defined for the metric
     n: int  # examples or documents measured
+    low: float | None = None  # ends of the 95% interval, where one was measured
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,50 +48,47 @@ class CardFacts:
 
 def render_card(facts: CardFacts) -> str:
     """The card in markdown with the YAML header that model hubs read; InputError names a fact that is empty."""
+    head = ["---", f"license: {facts.license}", "library_name: transformers", "pipeline_tag: text-generation"]
+    return "\n".join([*head, "tags: [stemma]", "---", markdown(model_card(facts))])
+
+
+def model_card(facts: CardFacts, more: Sequence[Section] = ()) -> Card:
+    """The card; `more` sections stand before its last, which says how to load it. InputError names an empty fact."""
     for name in ("name", "digest", "parent", "license", "stage", "training", "data", "limits"):
         if not getattr(facts, name):
             raise InputError(f"the model card misses {name}")
     shape = facts.architecture
     size = f"{shape.n_params:,} parameters, {shape.n_layers} layers, width {shape.d_model}"
     heads = f"{shape.n_heads} query and {shape.n_kv_heads} key-value heads of {shape.head_dim}"
-    lines = [
-        "---",
-        f"license: {facts.license}",
-        "library_name: transformers",
-        "pipeline_tag: text-generation",
-        "tags: [stemma]",
-        "---",
-        f"# {facts.name}",
-        "",
-        f"{_stage(facts.stage)} of {size}, context {shape.max_seq_len} tokens, vocabulary {shape.vocab_size}.",
-        f"Architecture: Qwen3ForCausalLM, {heads}, SwiGLU {shape.d_ff}, rotary base {shape.rope_theta:g}.",
-        "",
-        "## Identity",
-        *_table(("what", "version"), [("this model", facts.digest), ("parent", facts.parent), *facts.lineage.items()]),
-        "",
-        "## Data",
-        *(f"- {sentence}" for sentence in facts.data),
-        "",
-        "## Training",
-        *_table(("setting", "value"), sorted(_flatten(facts.training).items())),
-        "",
-        "## Figures",
-        *_scores(facts.scores),
-        "",
-        "## Limits",
-        *(f"- {sentence}" for sentence in facts.limits),
-        "",
-        "## Use",
-        "```python",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
-        'model, tokenizer = (Auto.from_pretrained("PATH") for Auto in (AutoModelForCausalLM, AutoTokenizer))',
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
+    identity = [("this model", facts.digest), ("parent", facts.parent), *facts.lineage.items()]
+    settings = [(name, str(value)) for name, value in sorted(_flatten(facts.training).items())]
+    return Card(
+        facts.name,
+        (
+            f"{_stage(facts.stage)} of {size}, context {shape.max_seq_len} tokens, vocabulary {shape.vocab_size}.",
+            f"Architecture: Qwen3ForCausalLM, {heads}, SwiGLU {shape.d_ff}, rotary base {shape.rope_theta:g}.",
+        ),
+        present(
+            [
+                Section("Identity", (Table(("what", "version"), tuple(identity)),)),
+                Section("Data", (Bullets(tuple(facts.data)),)),
+                Section("Training", (Table(("setting", "value"), tuple(settings)),)),
+                Section("Figures", (_scores(facts.scores),)),
+                Section("Limits", (Bullets(tuple(facts.limits)),)),
+                *more,
+                Section("Use", (Commands(USE, "python"),)),
+            ]
+        ),
+    )
 
 
 def card_of_manifest(model_dir: Path, extra: Mapping[str, Any]) -> str:
-    """The card of a published model from its own manifest and config.json; `extra` overrides fields of CardFacts.
+    """The card of a published model in markdown: see `facts_of_manifest`."""
+    return render_card(facts_of_manifest(model_dir, extra))
+
+
+def facts_of_manifest(model_dir: Path, extra: Mapping[str, Any]) -> CardFacts:
+    """What a published model's own manifest and config.json say; `extra` overrides fields of CardFacts.
 
     Scores come from the manifest's bits per byte when it holds them and `extra` has none.
     """
@@ -113,7 +115,7 @@ def card_of_manifest(model_dir: Path, extra: Mapping[str, Any]) -> str:
         ],
         **given,
     }
-    return render_card(CardFacts(digest=digest(model_dir), architecture=architecture, scores=scores, **facts))
+    return CardFacts(digest=digest(model_dir), architecture=architecture, scores=scores, **facts)
 
 
 def _recorded_scores(manifest: Mapping[str, Any]) -> list[CardScore]:
@@ -127,24 +129,16 @@ def _recorded_scores(manifest: Mapping[str, Any]) -> list[CardScore]:
     ]
 
 
-def _scores(scores: Sequence[CardScore]) -> list[str]:
+def _scores(scores: Sequence[CardScore]) -> Prose | Table:
     if not scores:
-        return ["No figure was recorded with this model."]
-    rows = [
-        (
-            s.metric,
-            f"{s.value:.4g}",
-            f"{'undefined' if s.baseline is None else f'{s.baseline:.4g}'} ({s.baseline_name})",
-            s.n,
-        )
-        for s in scores
-    ]
-    return _table(("metric", "this model", "baseline", "n"), rows)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    body = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header), *body]
+        return Prose("No figure was recorded with this model.")
+    measured = any(s.low is not None for s in scores)
+    rows: list[tuple[Cell, ...]] = []
+    for s in scores:
+        between = "" if s.low is None or s.high is None else f"{s.low:.4g} to {s.high:.4g}"
+        baseline = f"{'undefined' if s.baseline is None else f'{s.baseline:.4g}'} ({s.baseline_name})"
+        rows.append((s.metric, f"{s.value:.4g}", *((between,) if measured else ()), baseline, str(s.n)))
+    return Table(("metric", "this model", *(("95% interval",) if measured else ()), "baseline", "n"), tuple(rows))
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
