@@ -42,16 +42,16 @@ def write_home(home: Path, root: Path, scratch: Path, bundled_crawl: Path, cache
     return files
 
 
-def make_tables(lake: Lake, engine, root) -> None:
-    lake.write("crawl_manifest", manifest_rows(str(root), SNAPSHOT), replace={"snapshot": SNAPSHOT})
-    stages.documents(lake, engine, SNAPSHOT, str(root))
-    stages.annotations(lake, engine, SNAPSHOT)
-    stages.annotation_statistics(lake, SNAPSHOT)
-    stages.decisions(lake, SNAPSHOT, RULES)
-    stages.signatures(lake, engine, SNAPSHOT)
-    stages.duplicate_clusters(lake, SNAPSHOT)
-    stages.repeated_text(lake, SNAPSHOT, RULES.dedup)
-    stages.corpus(lake, engine, SNAPSHOT)
+def make_tables(lake: Lake, engine, root, snapshot: str = SNAPSHOT) -> None:
+    lake.write("crawl_manifest", manifest_rows(str(root), snapshot), replace={"snapshot": snapshot})
+    stages.documents(lake, engine, snapshot, str(root))
+    stages.annotations(lake, engine, snapshot)
+    stages.annotation_statistics(lake, snapshot)
+    stages.decisions(lake, snapshot, RULES)
+    stages.signatures(lake, engine, snapshot)
+    stages.duplicate_clusters(lake, snapshot)
+    stages.repeated_text(lake, snapshot, RULES.dedup)
+    stages.corpus(lake, engine, snapshot)
     stages.corpus_clusters(lake)
 
 
