@@ -14,6 +14,20 @@ class InputError(ValueError):
 
 
 @dataclass(frozen=True)
+class QualityConfig:
+    """How the quality classifier is fitted and cross-validated (models/text/quality.py)."""
+
+    strength: float = 10.0  # weight of the texts against the penalty, 1/2 of the sum of squared weights
+    folds: int = 5
+    seeds: int = 5  # divisions into folds
+    most: int = 1000  # texts of either label; of more, those whose hash is least
+
+    def __post_init__(self) -> None:
+        if self.folds < 2 or self.seeds < 1 or self.most < self.folds or self.strength <= 0:
+            raise InputError("QualityConfig: needs 2 folds, 1 seed, a text a fold and a strength above 0")
+
+
+@dataclass(frozen=True)
 class TransformerConfig:
     """The `plain` architecture: Qwen3's layout, so that any checkpoint loads as Qwen3ForCausalLM."""
 

@@ -33,14 +33,24 @@ class QualityModel:
 @lru_cache(maxsize=1)
 def packaged() -> QualityModel:
     """The classifier that comes with the package."""
-    arrays = load((files("kernels.text") / "weights" / "quality.safetensors").read_bytes())
+    return parse(packaged_bytes())
+
+
+def packaged_bytes() -> bytes:
+    """Its file, a safetensors one."""
+    return (files("kernels.text") / "weights" / "quality.safetensors").read_bytes()
+
+
+def parse(content: bytes) -> QualityModel:
+    """The classifier of a file that models/text/quality.py wrote."""
+    arrays = load(content)
     slope, offset = arrays["calibration"].tolist()
     return QualityModel(arrays["weights"], slope, offset)
 
 
-def score(text: str) -> float:
-    """Probability that people would keep the text; 0.0 for a text without a word."""
-    model = packaged()
+def score(text: str, model: QualityModel | None = None) -> float:
+    """Probability that people would keep the text, by the packaged classifier or another; 0.0 without a word."""
+    model = packaged() if model is None else model
     buckets, values = features(text)
     if not buckets.size:
         return 0.0

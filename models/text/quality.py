@@ -1,13 +1,15 @@
 """Trains the quality classifier: `python -m models quality-classifier --config F --out DIR`.
 
 config: `labels`, a JSON-lines file (gzip or plain) with `text` and `label` (1: people kept it, 0: not) on every line,
-and where wanted `settings` (fields of Settings). DIR/final gets `quality.safetensors`, as kernels/text/quality_model.py
+and where wanted `settings` (fields of QualityConfig), `name` (of what it was trained on) and `consumed` (a Parquet file that
+names the documents behind the texts, kept beside the weights). DIR/final gets `quality.safetensors`, as kernels/text/quality_model.py
 reads it, and in its metadata the cross-validated figures: every text is scored by weights that were fitted without it
 and without any text that equals it, over several divisions into folds.
 """
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,18 +22,13 @@ from safetensors.numpy import save_file
 
 from kernels.text.quality_model import BITS, features
 from models.artifacts import building, publish, seal, sha256_file
-from models.config import InputError, from_dict
+from models.config import InputError, QualityConfig, from_dict
 
-THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+KIND = "quality-classifier"
+MOST_STEPS = 50  # of Newton's method, which takes about ten
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How the classifier is fitted and cross-validated."""
-
-    strength: float = 10.0  # weight of the texts against the penalty, 1/2 of the sum of squared weights
-    folds: int = 5
-    seeds: int = 5  # divisions into folds
+Features = tuple[np.ndarray, np.ndarray]  # a text's buckets and values
 
 
 @dataclass(frozen=True)
@@ -40,22 +37,6 @@ class Labelled:
 
     text: str
     label: int
-
-
-@dataclass(frozen=True)
-class Design:
-    """Features of texts: `columns` int64 and `values` float32 of all together, and where each text's start, int64."""
-
-    columns: torch.Tensor
-    values: torch.Tensor
-    starts: torch.Tensor
-
-    def sums(self, weights: torch.Tensor) -> torch.Tensor:
-        """float32[texts]: each text's values times the weights of its buckets."""
-        rows = torch.nn.functional.embedding_bag(
-            self.columns, weights[:, None], self.starts, mode="sum", per_sample_weights=self.values
-        )
-        return rows[:, 0]
 
 
 def read_labels(path: Path) -> list[Labelled]:
@@ -82,21 +63,26 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     """The `quality-classifier` command; returns the cross-validated figures."""
     if not config.get("labels"):
         raise InputError("quality-classifier needs labels, a JSON-lines file with text and label")
-    settings = from_dict(Settings, config.get("settings", {}))
+    settings = from_dict(QualityConfig, config.get("settings", {}))
     path = Path(config["labels"])
-    rows = read_labels(path)
+    labelled = read_labels(path)
+    rows = sampled(labelled, settings.most)
     if min(sum(row.label == label for row in rows) for label in (0, 1)) < settings.folds:
         raise InputError(f"{path}: at least {settings.folds} texts of either label are wanted")
+    torch.set_num_threads(1)  # sums are added in one order only
     found, y = [features(row.text) for row in rows], np.array([row.label for row in rows], float)
-    outside = [held_out(found, y, rows, settings, seed) for seed in range(settings.seeds)]
+    products = gram(found)
+    outside = [held_out(products, y, rows, settings, seed) for seed in range(settings.seeds)]
     slope, offset = platt(np.concatenate(outside), np.tile(y, settings.seeds))
     lengths = np.array([len(row.text) for row in rows], float)
     figures = {"auc_of_text_length": _round(area_under_curve(lengths, y))}
     figures |= cross_validated(outside, y, (slope, offset))
-    report(f"quality-classifier: {len(rows)} texts, {json.dumps(figures)}")
-    weights, bias = fit(design(found), y, settings.strength)
+    report(f"{KIND}: {len(rows)} texts, AUC {figures['auc_mean']} ± {figures['auc_spread']}")
+    share, bias = fit(products, y, settings.strength)
     identity = {
         "texts": len(rows),
+        "texts_left_out": len(labelled) - len(rows),
+        "good": int(y.sum()),
         "labels_sha256": sha256_file(path),
         "trained_on": config.get("name", path.name),
         "settings": asdict(settings),
@@ -106,52 +92,89 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         calibration = np.array([slope, offset + slope * bias], np.float32)
         target = temporary / "quality.safetensors"
         save_file(
-            {"weights": weights, "calibration": calibration}, target, {"training": json.dumps(identity, sort_keys=True)}
+            {"weights": weights_of(found, share), "calibration": calibration}, target, {"training": json.dumps(identity, sort_keys=True)}
         )
-        seal(temporary, "quality-classifier", identity)
+        if config.get("consumed"):
+            shutil.copyfile(config["consumed"], temporary / "consumed.parquet")
+        seal(temporary, KIND, identity)
         publish(temporary, out / "final")
     return identity
 
 
-def design(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> Design:
-    """The features of texts, as `features` gives them, one after the other."""
-    sizes = np.array([buckets.size for buckets, _ in found])
-    columns, values = (np.concatenate(part) for part in zip(*found, strict=True))
-    return Design(*map(torch.from_numpy, (columns.astype(np.int64), values, np.cumsum(sizes) - sizes)))
+def sampled(rows: Sequence[Labelled], most: int) -> list[Labelled]:
+    """At most so many rows of either label, in their order: those whose text's hash is least."""
+    kept: set[int] = set()
+    for label in (0, 1):
+        ours = [place for place, row in enumerate(rows) if row.label == label]
+        ours.sort(key=lambda place: (xxhash.xxh3_64_intdigest(rows[place].text.encode("utf-8", "replace")), place))
+        kept.update(ours[:most])
+    return [rows[place] for place in sorted(kept)]
 
 
-def fit(x: Design, y: np.ndarray, strength: float) -> tuple[np.ndarray, float]:
-    """Weights float32[2**BITS] and bias of the penalised logistic regression, by L-BFGS from zero."""
-    weights, bias = torch.zeros(2**BITS, requires_grad=True), torch.zeros(1, requires_grad=True)
-    target = torch.from_numpy(y.astype(np.float32))
-    optimizer = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
+def gram(found: Sequence[Features]) -> torch.Tensor:
+    """float64[texts, texts]: the inner products of the texts' features, as `features` gives them."""
+    dense = torch.zeros(len(found), 2**BITS)
+    for row, (buckets, values) in enumerate(found):
+        dense[row, torch.from_numpy(buckets.astype(np.int64))] = torch.from_numpy(values)
+    return (dense @ dense.T).double()
 
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        logits = x.sums(weights) + bias
-        errors = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
-        value = strength * errors + 0.5 * (weights**2).sum()
-        value.backward()
-        return value
 
-    optimizer.step(loss)  # type: ignore[arg-type]
-    return weights.detach().numpy(), float(bias.detach())
+def fit(products: torch.Tensor, y: np.ndarray, strength: float) -> tuple[torch.Tensor, float]:
+    """The penalised logistic regression: how much of each text its weights are, float64[texts], and its bias.
+
+    The optimum lies in the span of the texts, so Newton's method (iteratively reweighted least squares; Rasmussen and
+    Williams 2006, algorithm 3.1, with a free bias) solves for as many unknowns as there are texts, not buckets.
+    """
+    target = torch.from_numpy(y.astype(np.float64))
+    share, bias = torch.zeros_like(target), 0.0
+
+    def objective(share: torch.Tensor, bias: float) -> float:
+        logits = products @ share
+        errors = torch.nn.functional.binary_cross_entropy_with_logits(logits + bias, target, reduction="sum")
+        return float(strength * errors + 0.5 * share @ logits)
+
+    value = objective(share, bias)
+    for _ in range(MOST_STEPS):
+        logits = products @ share + bias
+        kept = torch.sigmoid(logits)
+        root = (strength * kept * (1 - kept)).clamp_min(1e-12).sqrt()
+        system = root[:, None] * products * root
+        system.diagonal().add_(1.0)
+        sides = torch.stack([root * logits + strength * (target - kept) / root, root], 1)
+        solved = root[:, None] * torch.cholesky_solve(sides, torch.linalg.cholesky(system))
+        aim_bias = float(solved[:, 0].sum() / solved[:, 1].sum())
+        aim = solved[:, 0] - aim_bias * solved[:, 1]
+        for step in (1.0, 0.5, 0.25, 0.125, 0.0625):
+            next_share, next_bias = share + step * (aim - share), bias + step * (aim_bias - bias)
+            if (next_value := objective(next_share, next_bias)) < value:
+                break
+        else:
+            break  # no way is down: this is the optimum, as exactly as numbers tell
+        gained, share, bias, value = value - next_value, next_share, next_bias, next_value
+        if gained < 1e-10 * value:
+            break
+    return share, bias
+
+
+def weights_of(found: Sequence[Features], share: torch.Tensor) -> np.ndarray:
+    """float32[2**BITS]: the sum of the texts' features, each so much."""
+    weights = np.zeros(2**BITS)
+    for (buckets, values), much in zip(found, share.tolist(), strict=True):
+        weights[buckets] += much * values
+    return weights.astype(np.float32)
 
 
 def held_out(
-    found: Sequence[tuple[np.ndarray, np.ndarray]],
-    y: np.ndarray,
-    rows: Sequence[Labelled],
-    settings: Settings,
-    seed: int,
+    products: torch.Tensor, y: np.ndarray, rows: Sequence[Labelled], settings: QualityConfig, seed: int
 ) -> np.ndarray:
     """Every text's sum by weights fitted on the other folds; equal texts share a fold, which their hash chooses."""
-    fold = np.array([xxhash.xxh64_intdigest(row.text.encode(), seed=seed) % settings.folds for row in rows])
+    hashes = [xxhash.xxh64_intdigest(row.text.encode("utf-8", "replace"), seed=seed) for row in rows]
+    fold = np.array([one % settings.folds for one in hashes])
     sums = np.zeros(len(rows))
     for number in range(settings.folds):
         inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        weights, bias = fit(design([found[i] for i in inside.tolist()]), y[inside], settings.strength)
-        sums[outside] = design([found[i] for i in outside.tolist()]).sums(torch.from_numpy(weights)).numpy() + bias
+        share, bias = fit(products[inside][:, inside], y[inside], settings.strength)
+        sums[outside] = (products[outside][:, inside] @ share).numpy() + bias
     return sums
 
 
@@ -181,8 +204,9 @@ def cross_validated(outside: Sequence[np.ndarray], y: np.ndarray, calibration: t
 
 def area_under_curve(scores: np.ndarray, y: np.ndarray) -> float:
     """The chance that a kept text scores above one that was not; ties count half."""
-    above = scores[y == 1][:, None] - scores[y == 0][None]
-    return float((above > 0).mean() + 0.5 * (above == 0).mean())
+    kept, others = np.sort(scores[y == 1]), np.sort(scores[y == 0])
+    below = np.searchsorted(others, kept, "left") + np.searchsorted(others, kept, "right")
+    return float(below.mean() / (2 * others.size))
 
 
 def _round(value: Any) -> float:

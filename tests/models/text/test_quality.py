@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from kernels.text.quality_model import QualityModel, features
-from models.config import InputError
+from models.config import InputError, QualityConfig
 from models.text import quality
-from models.text.quality import Labelled, Settings
+from models.text.quality import Labelled
 
 GOOD = ["the river rose because the snow melted", "engineers explained why a wider bed costs less", "people asked how"]
 BAD = ["click here to buy cheap watches", "login register cart checkout", "no comments post a comment subscribe"]
@@ -39,12 +39,27 @@ def quality_score(model: QualityModel, buckets: np.ndarray, values: np.ndarray) 
     return calibrated(model, float(values @ model.weights[buckets]))
 
 
+def test_the_fit_is_the_optimum_that_gradient_steps_over_the_buckets_find():
+    rows = ROWS[:8] + ROWS[-8:]
+    found, y = [features(row.text) for row in rows], np.array([row.label for row in rows], float)
+    share, bias = quality.fit(quality.gram(found), y, 10.0)
+    dense = np.zeros((len(rows), 2**14))
+    for row, (buckets, values) in zip(dense, found, strict=True):
+        row[buckets] = values
+    used = np.flatnonzero(dense.any(0))
+    weights = quality.weights_of(found, share)
+    assert not np.delete(weights, used).any()
+    errors = 1 / (1 + np.exp(-(dense @ weights + bias))) - y
+    assert np.abs(10 * dense.T @ errors + weights).max() < 1e-3 and abs(10 * errors.sum()) < 1e-3  # the gradient is 0
+
+
 def test_labels_that_say_nothing_give_no_skill():
     rng = np.random.default_rng(0)
     words = [f"w{i}" for i in range(60)]
     rows = [Labelled(" ".join(rng.choice(words, 30)), int(i % 2)) for i in range(200)]
     found, y = [features(row.text) for row in rows], np.array([row.label for row in rows], float)
-    areas = [quality.area_under_curve(quality.held_out(found, y, rows, Settings(), seed), y) for seed in range(3)]
+    found = quality.gram(found)
+    areas = [quality.area_under_curve(quality.held_out(found, y, rows, QualityConfig(), seed), y) for seed in range(3)]
     assert 0.35 < np.mean(areas) < 0.65
 
 
@@ -52,7 +67,7 @@ def test_equal_texts_are_never_on_both_sides_of_a_fold():
     rows = ROWS + ROWS
     found, y = [features(row.text) for row in rows], np.array([row.label for row in rows], float)
     y[len(ROWS) :] = 1 - y[len(ROWS) :]  # each text once with either label: whoever saw one would err on the other
-    sums = quality.held_out(found, y, rows, Settings(), 0)
+    sums = quality.held_out(quality.gram(found), y, rows, QualityConfig(), 0)
     assert np.allclose(sums[: len(ROWS)], sums[len(ROWS) :], atol=1e-4)
 
 
@@ -62,6 +77,13 @@ def test_the_same_labels_give_the_same_bytes(tmp_path):
         quality.run({"labels": labels}, tmp_path / name, lambda _: None)
     files = [tmp_path / name / "final" / "quality.safetensors" for name in ("a", "b")]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_more_texts_than_are_taken_leave_out_the_same_ones_whatever_their_order():
+    kept = quality.sampled(ROWS, 10)
+    assert [sum(row.label == label for row in kept) for label in (0, 1)] == [10, 10]
+    assert {row.text for row in quality.sampled(ROWS[::-1], 10)} == {row.text for row in kept}
+    assert quality.sampled(ROWS, len(ROWS)) == ROWS
 
 
 def test_area_under_curve_is_the_share_of_ordered_pairs():
