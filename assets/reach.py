@@ -26,6 +26,7 @@ PAGE = ("doc_id", "snapshot", "shard", "warc_path", "warc_offset", "url", "host"
 PAGE_SCHEMA = {name: pl.Int64 if name == "warc_offset" else pl.String for name in PAGE}
 EXPORTS, EXPORT = "exports.jsonl", "export"
 INDEXED, MEMBERS = "corpus_clusters", "members of the index"
+SEARCHED, WORDS = "search_index", "words of the search index"
 EMPTY_TEXT = "99aa06d3014798d86001c324468d497f"  # xxh3-128 of nothing: pages without text are no copies of each other
 
 
@@ -173,7 +174,17 @@ def rows_held(lake: Lake, ids: set[str]) -> list[Holding]:
         version, place = lake.version_of(INDEXED), str(lake.local / dedup_index.FOLDER)
         members = dedup_index.held(lake.local, ids)
         held += [Holding(INDEXED, name, version, MEMBERS, n, place=place) for name, n in members.items()]
-    return held
+    return [*held, *words_held(lake, ids)]
+
+
+def words_held(lake: Lake, ids: set[str]) -> list[Holding]:
+    """The full-text indexes that have words of these documents, by snapshot."""
+    from assets.searching.index import held
+
+    return [
+        Holding(SEARCHED, snapshot, version, WORDS, n, place=place)
+        for snapshot, version, n, place in held(lake.local, ids)
+    ]
 
 
 def tables_of_documents() -> list[str]:

@@ -24,8 +24,9 @@ from assets.exported import mark
 from assets.lake import Lake
 from assets.parts import PartFile, PartWriter, read_part
 from assets.policy import Policy
-from assets.reach import EXPORT, MEMBERS, PAGE_SCHEMA, named, reach, rows_held, tables_of_documents
+from assets.reach import EXPORT, MEMBERS, PAGE_SCHEMA, WORDS, named, reach, rows_held, tables_of_documents
 from assets.schemas import TABLES, table
+from assets.searching import index as search
 from assets.steps import stages
 from assets.steps.documents import TAKEDOWN
 from assets.steps.ledger import FOUND, REPORT, Ledger, Takedown
@@ -35,7 +36,7 @@ DELETED_LAST = "documents"  # by whose rows the others are found
 KIND = f"skipped:{TAKEDOWN}"
 
 # what may not hold a page afterwards; models and what descends from them are marked
-DELETED = ("rows", "rows of earlier versions", MEMBERS, "spans", MADE_FROM)
+DELETED = ("rows", "rows of earlier versions", MEMBERS, WORDS, "spans", MADE_FROM)
 
 OnStep = Callable[[str], None]
 
@@ -67,6 +68,9 @@ def apply(lake: Lake, engine: stages.Engine, policy: Policy, on_step: OnStep | N
     if lake.exists("corpus_clusters"):
         step("clusters of all snapshots")
         stages.corpus_clusters(lake, policy.dedup.similarity, policy.line_filter)
+    if (lake.local / search.FOLDER).is_dir():
+        step("search index")
+        search.put_right(lake)
     step("token shards")
     excision.excise(lake, ids)
     step("made data")
@@ -89,8 +93,13 @@ def apply(lake: Lake, engine: stages.Engine, policy: Policy, on_step: OnStep | N
 
 def seen_by(lake: Lake, digest: str) -> list[int]:
     """Numbers of the takedowns whose pages the model of this digest has read, itself or a parent of it."""
+    return readers(lake).get(digest, [])
+
+
+def readers(lake: Lake) -> dict[str, list[int]]:
+    """Digest of every model that has read pages of takedowns, itself or a parent of it: the numbers of these."""
     ledger = Ledger(lake.local)
-    numbers = []
+    numbers: dict[str, list[int]] = {}
     for entry in ledger.entries():
         known = ledger.read(entry.number, FOUND)
         if known is None:
@@ -98,8 +107,8 @@ def seen_by(lake: Lake, digest: str) -> list[int]:
         else:  # and models that were still in training when it was applied
             ids = {page["doc_id"] for page in known["pages"]} | named(entry.scope)
             held = [*known["held_by"], *(one.to_json() for one in artifacts_held(lake, ids))]
-        if any(one["version"] == digest and one["what"] in SAW for one in held):
-            numbers.append(entry.number)
+        for digest in {one["version"] for one in held if one["what"] in SAW}:
+            numbers.setdefault(digest, []).append(entry.number)
     return numbers
 
 
@@ -214,6 +223,11 @@ def _report(lake: Lake, entry: Takedown, found: dict[str, Any]) -> dict[str, Any
         for one in found["held_by"]
         if one["what"] in ("spans", MADE_FROM)
     ]
+    digests += [
+        {**{name: one[name] for name in ("asset", "partition")}, "before": one["version"], "after": _indexed(lake, one)}
+        for one in found["held_by"]
+        if one["what"] == WORDS
+    ]
     models = [one for one in found["held_by"] if one["what"] in SAW]
     asked = entry.to_json()
     return {
@@ -235,6 +249,13 @@ def _written_again(lake: Lake, held: dict[str, Any]) -> str:
         return ""
     now = lake.artifacts.version_of(held["asset"])
     return now if (lake.artifacts.root / held["asset"] / now).is_dir() else ""
+
+
+def _indexed(lake: Lake, held: dict[str, Any]) -> str:
+    """Version of a snapshot's search index without the pages; "" where the snapshot is gone."""
+    if not lake.exists("documents", snapshot=held["partition"]):
+        return ""
+    return search.version_of(lake.version_of("documents", snapshot=held["partition"]))
 
 
 def sweep(lake: Lake) -> None:

@@ -18,6 +18,7 @@ from assets import (
     refresh,
     reinforcement,
     release,
+    search_index,
     statistics,
     tokens,
 )
@@ -34,6 +35,7 @@ STAGES = [
     annotations,
     statistics,
     contamination,
+    search_index,
     duplicates,
     corpus,
     corpus_clusters,

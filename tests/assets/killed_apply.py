@@ -17,7 +17,7 @@ from importlib import import_module
 
 USED = (
     "assets.steps.clusters assets.steps.corpus assets.steps.repeats assets.withdrawal assets.versions deltalake "
-    "models.data.tokenizer models.artifacts polars pyarrow.dataset pyarrow.parquet spacy"
+    "models.data.tokenizer models.artifacts polars pyarrow.dataset pyarrow.parquet spacy tantivy"
 )
 
 

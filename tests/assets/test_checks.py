@@ -11,6 +11,7 @@ from assets import schemas
 from assets.lake import Lake
 from assets.making import UndeclaredRead, making
 from assets.resources import LakeResource, Progress, RecipeResource
+from assets.searching import index as search
 from orchestration import definitions
 
 REPO = Path(__file__).resolve().parents[2]
@@ -145,6 +146,16 @@ def test_a_passage_that_is_not_in_its_page_fails_the_check_on_contamination(home
         row = {"snapshot": SNAPSHOT, "set": "s", "item": "0", "part": "question", **sound, **changes}
         Lake(home).write("contamination", pl.DataFrame([row]), replace={"snapshot": SNAPSHOT})
         assert passes("contamination", "spans_lie_in_their_pages") == (changes == {})
+
+
+def test_a_page_that_cannot_be_found_fails_the_check_on_search_index(home):
+    assert passes("search_index", "every_page_is_indexed")
+    place, *_ = search.wanted(Lake(home), SNAPSHOT)
+    moved = place.folder.rename(home / "elsewhere")
+    assert not passes("search_index", "every_page_is_indexed")
+    moved.rename(place.folder)
+    pl.read_parquet(place.folder / search.IDS).head(0).write_parquet(place.folder / search.IDS)
+    assert not passes("search_index", "every_page_is_indexed")
 
 
 def test_failed_check_stops_consumers_in_other_runs_too(home, monkeypatch):

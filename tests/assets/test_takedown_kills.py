@@ -17,16 +17,18 @@ import pytest
 from assets import dedup_index
 from assets.lake import Lake
 from assets.schemas import TABLES
+from assets.searching import index as search
 from assets.steps.jobs import STAMPS
 from assets.steps.ledger import REPORT, Ledger
 from tests.assets.byte_search import holding
+from tests.assets.takedown_crawl import SNAPSHOT
 from tests.assets.takedown_home import add_made_data, ask, decoder, write_home
 
 REPO = Path(__file__).resolve().parents[2]
 KILLS, SEED = 200, 17
 AGAIN = 0.2  # of the applies that go on after a kill, how many are killed too
 # files with names of their own, and those that only say what happened
-UNSAID = ("_delta_log", "takedowns", ".lock", "cache", STAMPS)
+UNSAID = ("_delta_log", "takedowns", ".lock", "cache", STAMPS, search.FOLDER)
 Apply = Callable[..., dict[str, Any]]
 
 
@@ -37,6 +39,7 @@ def home(tmp_path_factory, bundled_crawl, here_engine, block_list_cache):
     crawl = tmp_path_factory.mktemp("crawl")
     (first, second, *_, last), _ = write_home(place, crawl, scratch, bundled_crawl, block_list_cache, here_engine())
     add_made_data(place, scratch, [first, last, second])
+    search.make(Lake(place), SNAPSHOT)
     ask(place, "text", first.text)  # of three pages that are nearly the same
     ask(place, "url", second.url)  # its copy takes its place
     ask(place, "host", last.url.split("/")[2])
@@ -75,6 +78,7 @@ def state(home: Path) -> dict[str, Any]:
         "artifacts": {name: lake.artifacts.version_of(name) for name in assets},
         "index": (home / dedup_index.FOLDER / "index.json").read_bytes(),
         "reports": reports,
+        "search": sorted(path.parent.relative_to(home) for path in (home / search.FOLDER).glob(f"*/*/*/{search.IDS}")),
         "files": {name for name in files if not any(part in Path(name).parts for part in UNSAID)},
     }
 

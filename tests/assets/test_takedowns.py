@@ -8,10 +8,12 @@ import pytest
 from assets import dedup_index
 from assets.differences import compare
 from assets.lake import Lake
-from assets.reach import MEMBERS, reach
+from assets.reach import MEMBERS, WORDS, reach
 from assets.release import takedown_objections
 from assets.restoring import appearing, restore
 from assets.schemas import TABLES
+from assets.searching import index as search
+from assets.searching.words import words
 from assets.sides import of_restored, of_version
 from assets.steps import stages
 from assets.steps.ledger import FOUND, REPORT, Ledger, removals
@@ -34,7 +36,9 @@ def whole(tmp_path_factory, bundled_crawl, here_engine, block_list_cache):
     """(crawl root, pages of its files, home with tables, tokenizer, shards and a chain of models)."""
     root, home = tmp_path_factory.mktemp("crawl"), tmp_path_factory.mktemp("whole") / "home"
     scratch = tmp_path_factory.mktemp("programs")
-    return root, write_home(home, root, scratch, bundled_crawl, block_list_cache, here_engine()), home
+    files = write_home(home, root, scratch, bundled_crawl, block_list_cache, here_engine())
+    search.make(Lake(home), SNAPSHOT)
+    return root, files, home
 
 
 @pytest.fixture
@@ -107,6 +111,29 @@ def test_the_index_of_all_snapshots_holds_no_page_afterwards_and_promotes_across
     assert dedup_index.held(home, [first.doc_id, near.doc_id]) == {}
     index = [path.read_bytes() for path in (home / dedup_index.FOLDER).rglob("*") if path.is_file()]
     assert not [one for one in index if first.doc_id.encode() in one or near.doc_id.encode() in one]
+
+
+def test_no_word_of_the_page_can_be_searched_for_afterwards(whole, home, here_engine):
+    """Words in an index are no passages that a search of bytes would find, so each is asked for."""
+    _, files, _ = whole
+    lake, page = Lake(home), files[0][4]
+    before = [search.ShardIndex(place) for place in search.wanted(lake)]
+    others = {word for file in files for other in file if other is not page for word in words(other.text)}
+    alone = [word for word in words(page.text) if word not in others]
+    assert len(alone) > 20 and all(any(one.searcher.doc_freq("text", word) for one in before) for word in alone)
+    (held,) = [one for one in reach(lake, scope("url", page.url)).holdings if one.what == WORDS]
+    version = search.make(lake, SNAPSHOT).data_version
+    assert (held.asset, held.partition, held.version, held.documents) == ("search_index", SNAPSHOT, version, 1)
+    ask(home, "url", page.url)
+    (report,) = apply(lake, here_engine(), RULES)
+    (change,) = [one for one in report["digests"] if one["asset"] == "search_index"]
+    assert change["before"] == version != change["after"] == search.make(lake, SNAPSHOT).data_version
+    assert Ledger(home).outdated()["search_index", SNAPSHOT, version] == 1
+    after = [search.ShardIndex(place) for place in search.wanted(lake)]
+    assert not [word for word in alone for one in after if one.searcher.doc_freq("text", word)]
+    assert {path.parent for path in (home / search.FOLDER).glob("*/*/*/*")} == {one.place.folder for one in after}
+    kept = {place.folder for place in search.wanted(lake)} & {one.place.folder for one in before}
+    assert len(kept) == len(before) - 1  # the other shard was not made again
 
 
 def test_only_the_shards_touched_are_made_again(whole, home, here_engine):
