@@ -7,13 +7,15 @@ the data versions it was made from, and the present state is compared with that 
 import graphlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
 from assets.conventions import Group
+from orchestration.records import WHOLE, newest, verdicts
 
-WHOLE = ""  # the partition of an unpartitioned asset
+if TYPE_CHECKING:
+    from dagster._core.storage.event_log.base import EventLogStorage
 
 
 @dataclass(frozen=True, order=True)
@@ -67,36 +69,46 @@ ConfigDigest = Callable[[Node], str | None]
 
 def order(definitions: dg.Definitions) -> list[dg.AssetSpec]:
     """All asset specs, every one after those it depends on; ties by name."""
-    specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
-    graph = {key: sorted(dep.asset_key for dep in specs[key].deps) for key in sorted(specs)}
-    return [specs[key] for key in graphlib.TopologicalSorter(graph).static_order() if key in specs]
+    return ordered(definitions.resolve_all_asset_specs())
 
 
-def partitions_of(spec: dg.AssetSpec, instance: dg.DagsterInstance) -> list[str]:
+def ordered(specs: Iterable[dg.AssetSpec]) -> list[dg.AssetSpec]:
+    """The specs, every one after those it depends on; ties by name."""
+    by_key = {spec.key: spec for spec in specs}
+    graph = {key: sorted(dep.asset_key for dep in by_key[key].deps) for key in sorted(by_key)}
+    return [by_key[key] for key in graphlib.TopologicalSorter(graph).static_order() if key in by_key]
+
+
+def partitions_of(spec: dg.AssetSpec, log: "EventLogStorage") -> list[str]:
     """The partitions that an asset has now; [""] when it has none."""
     definition = spec.partitions_def
-    return [WHOLE] if definition is None else list(definition.get_partition_keys(dynamic_partitions_store=instance))
+    if isinstance(definition, dg.DynamicPartitionsDefinition) and definition.name:
+        return list(log.get_dynamic_partitions(definition.name))
+    return [WHOLE] if definition is None else list(definition.get_partition_keys())
 
 
 def survey(
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
+    specs: Iterable[dg.AssetSpec],
+    log: "EventLogStorage",
     config_digest: ConfigDigest,
     checks: Mapping[str, Iterable[str]] | None = None,
     takedowns: Mapping[tuple[str, str, str], int] | None = None,
 ) -> dict[Node, State]:
     """The state of every node, in topological order; records of what happened are never outdated and not among them.
 
+    log: the event log of the Dagster instance (`instance.event_log_storage`).
     config_digest: of the configuration that a node would be made with now; None where what it reads is gone.
     checks: names of the blocking checks of each asset; one that did not pass since the node was made makes it outdated.
     takedowns: by asset, partition and data version, the number of the one whose page that version held.
     """
-    specs = [spec for spec in order(definitions) if spec.group_name != Group.OPERATIONS]
+    specs = [spec for spec in ordered(specs) if spec.group_name != Group.OPERATIONS]
     by_key = {spec.key: spec for spec in specs}
     asked: dict[dg.PartitionsDefinition | None, list[str]] = {}  # once, so a snapshot that comes meanwhile is no news
     for spec in specs:
         if spec.partitions_def not in asked:
-            asked[spec.partitions_def] = partitions_of(spec, instance)
+            asked[spec.partitions_def] = partitions_of(spec, log)
+    made = newest(log, {spec.key.to_user_string(): asked[spec.partitions_def] for spec in specs})
+    passed = verdicts(log, checks or {}, {place: record.timestamp for place, record in made.items()})
     states: dict[Node, State] = {}
     for spec in specs:
         for partition in asked[spec.partitions_def]:
@@ -107,16 +119,13 @@ def survey(
                 if dep.asset_key in by_key
                 for key in _partitions_read(by_key[dep.asset_key], partition, spec, asked)
             ]
-            states[node] = _state(
-                spec,
-                node,
-                parents,
-                states,
-                instance,
-                config_digest,
-                (checks or {}).get(node.asset, ()),
-                takedowns or {},
-            )
+            unsound = [
+                (name, passed.get((node.asset, partition, name)))
+                for name in (checks or {}).get(node.asset, ())
+                if not passed.get((node.asset, partition, name))
+            ]
+            record = made.get((node.asset, partition))
+            states[node] = _state(spec, node, parents, states, record, config_digest, unsound, takedowns or {})
     return states
 
 
@@ -136,24 +145,22 @@ def _state(
     node: Node,
     parents: list[Node],
     states: Mapping[Node, State],
-    instance: dg.DagsterInstance,
+    record: dg.EventLogRecord | None,
     config_digest: ConfigDigest,
-    checks: Iterable[str],
+    unsound: Iterable[tuple[str, bool | None]],
     takedowns: Mapping[tuple[str, str, str], int],
 ) -> State:
     inherited = [cause for parent in parents for cause in states[parent].causes]
-    wanted = dg.AssetRecordsFilter(spec.key, asset_partitions=[node.partition] if node.partition else None)
-    records = instance.fetch_materializations(wanted, limit=1).records
-    event = records[0].asset_materialization if records else None
-    if event is None and not inherited and config_digest(node) is None:
-        return State(node, "missing")
-    if event is None:
+    event = record.asset_materialization if record else None
+    if record is None or event is None:
+        if not inherited and config_digest(node) is None:
+            return State(node, "missing")
         return State(node, "missing", _distinct([Cause(node, "missing"), *inherited]))
     tags = event.tags or {}
     metadata: dict[str, Any] = {key: entry.value for key, entry in event.metadata.items()}
     own = _own_causes(spec, node, tags, metadata, config_digest)
     own += _data_causes(parents, states, metadata.get("stemma/inputs") or {})
-    own += _check_causes(node, checks, instance, records[0].timestamp)
+    own += [Cause(node, "check", name, "has not run" if said is None else "failed") for name, said in unsound]
     if number := takedowns.get((node.asset, node.partition, tags.get("dagster/data_version", ""))):
         own.insert(0, Cause(node, "takedown", now=str(number)))
     causes = _distinct([*own, *inherited])
@@ -162,8 +169,8 @@ def _state(
         "outdated" if causes else "current",
         causes,
         tags.get("dagster/data_version"),
-        records[0].run_id,
-        records[0].timestamp,
+        record.run_id,
+        record.timestamp,
         metadata,
     )
 
@@ -193,27 +200,6 @@ def _data_causes(
     known = {(parent.asset, parent.partition) for parent in parents}
     gone = [(asset, key, was) for asset in sorted(recorded) for key, was in sorted(recorded[asset].items())]
     causes += [Cause(Node(asset, key), "data", was) for asset, key, was in gone if (asset, key) not in known]
-    return causes
-
-
-def _check_causes(node: Node, checks: Iterable[str], instance: dg.DagsterInstance, since: float) -> list[Cause]:
-    causes = []
-    for name in checks:
-        key = dg.AssetCheckKey(dg.AssetKey([node.asset]), name)
-        history = instance.event_log_storage.get_asset_check_execution_history(key, limit=1000)
-        newest = next(
-            (
-                row.status.value
-                for row in history
-                if (row.partition or WHOLE) == node.partition
-                and row.event is not None
-                and row.event.timestamp >= since
-                and row.status.value in ("SUCCEEDED", "FAILED")
-            ),
-            None,
-        )
-        if newest != "SUCCEEDED":
-            causes.append(Cause(node, "check", name, "failed" if newest == "FAILED" else "has not run"))
     return causes
 
 

@@ -1,7 +1,7 @@
 """`stemma reach`: what holds some pages, from table rows to exports, and whether each of it is outdated already.
 
-How the graph stands is asked of `stemma status` in a process of its own, while this one reads the tables: each takes
-about a second of imports and look-ups, and neither needs the other.
+How the graph stands is looked up in a process of its own (orchestration/standing.py), while this one reads the tables:
+each takes about a second of imports and look-ups, and neither needs the other.
 """
 
 import json
@@ -19,26 +19,25 @@ if TYPE_CHECKING:
     from assets.reach import Reach
 
 PAGES_SHOWN = 10
-STATUS = [sys.executable, "-m", "orchestration.cli", "status", "--json"]
+SURVEY = [sys.executable, "-m", "orchestration.standing"]
 
-States = Mapping[tuple[str, str], Mapping[str, Any]]  # (asset, partition or "") → its row of `stemma status --json`
+States = Mapping[tuple[str, str], Mapping[str, Any]]  # (asset, partition or "") → its row of lineage.to_json
 
 
 class SurveyFailed(RuntimeError):
-    """`stemma status` could not say how the graph stands; the message is its own."""
+    """How the graph stands cannot be said; the message is that of the process that looked."""
 
 
 @contextmanager
 def surveying(home: Home) -> Iterator[Callable[[], States]]:
     """Starts to look at the graph; the function waits for the answer. Raises SurveyFailed then."""
-    command = [*STATUS, "--home", str(home.root)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*SURVEY, str(home.root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def states() -> States:
         said, errors = process.communicate()
         if process.returncode != 0:
-            raise SurveyFailed((errors.strip().splitlines() or ["stemma status ended without a word"])[-1])
-        return {(row["asset"], row["partition"] or ""): row for row in json.loads(said)["nodes"]}
+            raise SurveyFailed((errors.strip().splitlines() or ["the look at the graph ended without a word"])[-1])
+        return {(row["asset"], row["partition"] or ""): row for row in json.loads(said)}
 
     try:
         yield states

@@ -1,6 +1,8 @@
 """How everything stands under the configuration of now: from the same resources that the assets use."""
 
 import functools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -9,13 +11,21 @@ from assets.conventions import BLOCKING
 from assets.crawl import CrawlAway, CrawlMissing, followed, listing
 from assets.resources import CrawlResource, LakeResource, RecipeResource
 from assets.steps.ledger import Ledger
-from orchestration.lineage import ConfigDigest, Node, State, survey
+from orchestration.lineage import ConfigDigest, Node, State, order, survey
+
+if TYPE_CHECKING:
+    from dagster._core.storage.event_log.base import EventLogStorage
 
 
 def look(defs: dg.Definitions, instance: dg.DagsterInstance) -> dict[Node, State]:
     """How every node stands now, with the resources that the environment describes."""
+    return look_at(order(defs), instance.event_log_storage)
+
+
+def look_at(specs: Iterable[dg.AssetSpec], log: "EventLogStorage") -> dict[Node, State]:
+    """The same, of the specs of the assets and the event log alone."""
     digests = config_digests(LakeResource(), CrawlResource(), RecipeResource())
-    return survey(defs, instance, digests, BLOCKING, Ledger(LakeResource().path).outdated())
+    return survey(specs, log, digests, BLOCKING, Ledger(LakeResource().path).outdated())
 
 
 def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResource) -> ConfigDigest:

@@ -72,7 +72,8 @@ class World:
         assert self.make(instance, "corpus", "model") == self.passes
 
     def survey(self, instance: dg.DagsterInstance):
-        return survey(self.definitions(), instance, lambda node: self.config.get(node.asset, ""), self.checks)
+        specs, log = order(self.definitions()), instance.event_log_storage
+        return survey(specs, log, lambda node: self.config.get(node.asset, ""), self.checks)
 
 
 @pytest.fixture
