@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration import crawl, diff, policies, takedowns, versions
+from orchestration import crawl, diff, policies, search, takedowns, versions
 from orchestration.collecting import seldom_collecting
 from orchestration.options import HomeOption, Json, speaks_plainly
 
@@ -116,6 +116,7 @@ def trace(
 
 app.command("reach")(speaks_plainly(seldom_collecting()(takedowns.reach)))
 app.command("diff")(speaks_plainly(diff.diff))
+app.command("search")(speaks_plainly(search.search))
 
 
 @app.command()

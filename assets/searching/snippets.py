@@ -41,11 +41,18 @@ def snippet(text: str, wanted: Sequence[Words]) -> list[Piece]:
         if not covered:
             break
         missing -= covered
-        start = max(0, first - BEFORE, *(piece.end for piece in chosen if piece.end <= first))
+        start = _at_word(text, max(0, first - BEFORE, *(piece.end for piece in chosen if piece.end <= first)), first)
         end = min([start + WIDTH, len(text), *(piece.start for piece in chosen if piece.start > first)])
         inside = tuple((low, high) for low, high, _ in free if start <= low and high <= end)
         chosen.append(Piece(start, end, inside))
     return sorted(chosen, key=lambda piece: piece.start)
+
+
+def _at_word(text: str, start: int, end: int) -> int:
+    """Where the first word behind `start` begins; `start` where none does, as in scripts without blanks."""
+    if start == 0 or text[start - 1].isspace():
+        return start
+    return next((place + 1 for place in range(start, end) if text[place].isspace()), start)
 
 
 def _best(marks: list[tuple[int, int, Words]], missing: set[Words]) -> tuple[set[Words], int]:
