@@ -22,6 +22,7 @@ from torch import Tensor
 from kernels.device.logprobs_reference import IGNORED, TokenStats, as_columns, capped
 
 CHUNK_BYTES = {"cuda": 256 << 20, "cpu": 32 << 20}  # of logits alive at once; on the CPU about its last-level cache
+CACHE_BYTES = 512 << 10  # of float32 logits that the statistics look at together on the CPU
 Passes = Literal["torch", "triton"]
 TokenLoss = Callable[[TokenStats, slice], Tensor]  # the summed loss of those rows, a scalar
 
@@ -76,10 +77,8 @@ class _LinearLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_NK: Tensor, settings: Settings) -> Any:
         rows_of = _passes(settings, hidden_ND)
-        parts = [
-            rows_of.statistics(hidden_ND[rows] @ weight_VD.T, targets_NK[rows], settings)
-            for rows in _chunks(hidden_ND, weight_VD, settings)
-        ]
+        logits = _Logits(hidden_ND, weight_VD, settings)
+        parts = [rows_of.statistics(logits.of(rows), targets_NK[rows], settings) for rows in logits.chunks]
         selected_NK, lse_N, entropy_N = (torch.cat(part) for part in zip(*parts, strict=True))
         ctx.save_for_backward(hidden_ND, weight_VD, targets_NK, lse_N, entropy_N)
         ctx.settings = settings
@@ -90,8 +89,9 @@ class _LinearLogprobs(torch.autograd.Function):
         hidden_ND, weight_VD, targets_NK, lse_N, entropy_N = ctx.saved_tensors
         settings, rows_of = ctx.settings, _passes(ctx.settings, hidden_ND)
         gradients = _Gradients(hidden_ND, weight_VD, ctx.needs_input_grad)
-        for rows in _chunks(hidden_ND, weight_VD, settings):
-            logits_CV = hidden_ND[rows] @ weight_VD.T
+        logits = _Logits(hidden_ND, weight_VD, settings)
+        for rows in logits.chunks:
+            logits_CV = logits.of(rows)
             received = TokenStats(*(one[rows] for one in upstream))
             rows_of.gradient(logits_CV, targets_NK[rows], lse_N[rows], entropy_N[rows], received, settings)
             gradients.add(rows, logits_CV)
@@ -107,8 +107,9 @@ class _LinearLoss(torch.autograd.Function):
         learns = any(ctx.needs_input_grad[:2])
         gradients = _Gradients(hidden_ND, weight_VD, ctx.needs_input_grad)
         parts, total = [], torch.zeros((), dtype=_wide(hidden_ND.dtype), device=hidden_ND.device)
-        for rows in _chunks(hidden_ND, weight_VD, settings):
-            logits_CV = hidden_ND[rows] @ weight_VD.T
+        logits = _Logits(hidden_ND, weight_VD, settings)
+        for rows in logits.chunks:
+            logits_CV = logits.of(rows)
             stats = TokenStats(*rows_of.statistics(logits_CV, targets_NK[rows], settings))
             parts.append(stats)
             with torch.enable_grad():
@@ -133,6 +134,22 @@ class _LinearLoss(torch.autograd.Function):
         saved = iter(ctx.saved_tensors)
         scaled = [next(saved) * of_total if present else None for present in ctx.present]
         return *scaled, None, None, None
+
+
+class _Logits:
+    """The rows' chunks, and the logits of one of them at a time, always in the same memory."""
+
+    def __init__(self, hidden_ND: Tensor, weight_VD: Tensor, settings: Settings) -> None:
+        self._hidden, self._weight = hidden_ND, weight_VD
+        rows, columns = len(hidden_ND), len(weight_VD)
+        budget = CHUNK_BYTES["cuda" if hidden_ND.is_cuda else "cpu"]
+        size = min(settings.chunk_rows or max(1, budget // (columns * hidden_ND.element_size())), max(1, rows))
+        self.chunks = [slice(first, min(first + size, rows)) for first in range(0, max(1, rows), size)]
+        self._memory = torch.empty(size, columns, dtype=hidden_ND.dtype, device=hidden_ND.device)
+
+    def of(self, rows: slice) -> Tensor:
+        """(C, V); the chunk before is overwritten."""
+        return torch.mm(self._hidden[rows], self._weight.T, out=self._memory[: rows.stop - rows.start])
 
 
 class _Gradients:
@@ -165,6 +182,11 @@ class _TorchPasses:
     @staticmethod
     def statistics(logits_CV: Tensor, targets_CK: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
         """selected (C, K), lse (C), entropy (C); the logits are left as they are."""
+        if (block := _rows_in_cache(logits_CV)) < len(logits_CV):
+            blocks = zip(logits_CV.split(block), targets_CK.split(block), strict=True)
+            parts = [_TorchPasses.statistics(*one, settings) for one in blocks]
+            selected_CK, lse_C, entropy_C = (torch.cat(part) for part in zip(*parts, strict=True))
+            return selected_CK, lse_C, entropy_C
         wide_CV = capped(logits_CV.to(_wide(logits_CV.dtype)), settings.softcap)
         lse_C = wide_CV.logsumexp(-1)
         real_CK = targets_CK != settings.ignore_index
@@ -221,11 +243,9 @@ def _passes(settings: Settings, hidden_ND: Tensor) -> Any:
     return logprobs_triton
 
 
-def _chunks(hidden_ND: Tensor, weight_VD: Tensor, settings: Settings) -> list[slice]:
-    per_row = len(weight_VD) * hidden_ND.element_size()
-    budget = CHUNK_BYTES["cuda" if hidden_ND.is_cuda else "cpu"]
-    size = settings.chunk_rows or max(1, budget // per_row)
-    return [slice(first, min(first + size, len(hidden_ND))) for first in range(0, max(1, len(hidden_ND)), size)]
+def _rows_in_cache(logits_CV: Tensor) -> int:
+    """Rows whose temporaries a CPU core's own cache holds (torch's logsumexp is three times faster there); else all."""
+    return len(logits_CV) if logits_CV.is_cuda else max(1, CACHE_BYTES // (logits_CV.shape[1] * 4))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -20,6 +20,7 @@ BENCHES = [
     "corpus",
     "crawl",
     "dedup",
+    "device",
     "differences",
     "diversity",
     "extractor",
@@ -27,6 +28,7 @@ BENCHES = [
     "language",
     "memory",
     "minhash",
+    "pages",
     "parity",
     "pii",
     "policies",
@@ -37,7 +39,7 @@ BENCHES = [
     "urls",
 ]
 WITH_PAGES = ["corpus", "parity"]
-WITH_DOCUMENTS = ["scale"]
+WITH_DOCUMENTS = ["pages", "scale"]
 # the speed table: asking for the first asks for the others too
 WITH = {"corpus": ["extractor", "minhash", "urls", "memory", "dedup", "tokenization", "policies"]}
 PEERS = ("warcio", "magic", "fasteners")  # modules that the extra "bench" brings

@@ -1,0 +1,227 @@
+"""Kernels of kernels/device: time, floor, torch.compile's time, peak memory, error; on a GPU or, without one, the CPU.
+
+`python -m tests.benchmarks.device [--json]` needs torch and nothing else (triton on CUDA), so it runs on a bare GPU
+image. Every case is one training step's use of the kernel, forward and backward. Peer: the plain form of the same
+thing under torch.compile. The floor is the larger of FLOP and bytes over what this machine reached in the same run.
+On the CPU time is CPU time of one thread; on CUDA a median of events. Memory is what a step holds
+above its inputs. Errors are the largest difference of a gradient from float64, over that of torch in the same dtype.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.timing import cpu_s, in_fresh_process, peak_bytes, row
+
+Z_LOSS = 1e-5
+SIDES = ("ours", "plain", "compiled")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table; make() gives leaf tensors, ours and plain take them and return a scalar loss."""
+
+    name: str
+    make: Callable[[str], tuple[Any, ...]]  # of the device
+    ours: Callable[..., Any]
+    plain: Callable[..., Any]
+    flops: float  # of forward and backward, without recomputation
+    moved_bytes: float  # that must be read or written once
+
+
+def cross_entropy_case(tokens: int, vocabulary: int, width: int, dtype_name: str) -> Case:
+    """Cross-entropy with z-loss of a linear head."""
+    import torch
+
+    from kernels.device.logprobs import Settings
+    from kernels.device.losses import cross_entropy
+
+    dtype = getattr(torch, dtype_name)
+
+    def make(device: str) -> tuple[Any, ...]:
+        generator = torch.Generator().manual_seed(0)
+        hidden = torch.randn(tokens, width, generator=generator).to(device, dtype).requires_grad_()
+        weight = (torch.randn(vocabulary, width, generator=generator) * 0.02).to(device, dtype).requires_grad_()
+        return hidden, weight, torch.randint(0, vocabulary, (tokens,), generator=generator).to(device)
+
+    def ours(hidden: Any, weight: Any, targets: Any) -> Any:
+        return cross_entropy(hidden, weight, targets, z_loss=Z_LOSS, settings=Settings(entropy=False))[0]
+
+    def plain(hidden: Any, weight: Any, targets: Any) -> Any:
+        logits = (hidden @ weight.T).to(torch.promote_types(hidden.dtype, torch.float32))
+        lse = logits.logsumexp(-1)
+        chosen = logits.gather(-1, targets[:, None])[:, 0]
+        return (lse - chosen).mean() + Z_LOSS * lse.square().mean()
+
+    size = torch.empty((), dtype=dtype).element_size()
+    return Case(
+        f"cross-entropy {tokens}x{vocabulary}x{width} {dtype_name}",
+        make, ours, plain,
+        flops=6.0 * tokens * vocabulary * width,
+        moved_bytes=2.0 * size * width * (tokens + vocabulary),
+    )  # fmt: skip
+
+
+def cases(device: str) -> list[Case]:
+    """The shapes of the device: an H200's are the issue's, the CPU's fit two slow cores."""
+    if device == "cuda":
+        shapes = [(32768, 32768, width) for width in (256, 768, 1024, 2048)]
+        return [cross_entropy_case(*shape, "bfloat16") for shape in shapes]
+    return [cross_entropy_case(2048, 8192, 256, "float32"), cross_entropy_case(8192, 32768, 256, "float32")]
+
+
+def step(side: str, case: Case, leaves: tuple[Any, ...]) -> Callable[[], Any]:
+    """A function that makes one forward and backward pass and returns the gradients."""
+    import torch
+
+    function = {"ours": case.ours, "plain": case.plain}.get(side) or torch.compile(case.plain)
+    learned = [leaf for leaf in leaves if leaf.requires_grad]
+    return lambda: torch.autograd.grad(function(*leaves), learned)
+
+
+def measure(index: int, side: str, device: str) -> dict[str, float]:
+    """Seconds of a step and the bytes that it holds above its inputs."""
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(1)
+    case = cases(device)[index]
+    leaves = case.make(device)
+    run = step(side, case, leaves)
+    if device == "cuda":
+        for _ in range(3):
+            run()
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        times = []
+        for _ in range(10):
+            started, ended = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            started.record()
+            run()
+            ended.record()
+            torch.cuda.synchronize()
+            times.append(started.elapsed_time(ended) / 1000)
+        held = torch.cuda.max_memory_allocated() - before
+        return {"seconds": statistics.median(times), "held_bytes": held}
+    small = cross_entropy_case(64, 128, 16, "float32")  # libraries and the compiler load before the mark is read
+    small_leaves = small.make(device)
+    step(side, small, small_leaves)()
+    before = resident_bytes()
+    if side == "compiled":
+        run()  # compiles
+    began = cpu_s()
+    run()
+    return {"seconds": cpu_s() - began, "held_bytes": peak_bytes() - before}
+
+
+def resident_bytes() -> int:
+    """What this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def errors(index: int, device: str) -> tuple[float, float]:
+    """Largest relative error of a gradient, ours and torch's in the same dtype, on a 16th of the rows."""
+    case = cases(device)[index]
+    leaves = case.make(device)
+    rows = max(1, len(leaves[0]) // 16)
+    cut = (leaves[0][:rows].detach().requires_grad_(), *leaves[1:-1], leaves[-1][:rows])
+    exact = (*(leaf.detach().double().requires_grad_() for leaf in cut[:-1]), cut[-1])
+    truth = step("plain", case, exact)()
+    found = []
+    for side in ("ours", "plain"):
+        made = step(side, case, cut)()
+        found.append(max(float((a.double() - b).abs().max() / b.abs().max()) for a, b in zip(made, truth, strict=True)))
+    return found[0], found[1]
+
+
+def peaks(device: str) -> tuple[float, float]:
+    """FLOP a second of a matrix product and bytes a second of a copy, as this machine reaches them now."""
+    import torch
+
+    if device == "cuda":
+        a, b = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
+        source = torch.empty(1 << 30, device=device, dtype=torch.uint8)
+    else:
+        torch.set_num_threads(1)
+        a, b = (torch.randn(1024, 1024) for _ in range(2))
+        source = torch.empty(1 << 26, dtype=torch.uint8)
+    target = torch.empty_like(source)
+
+    def fastest(work: Callable[[], object]) -> float:
+        best = float("inf")
+        for _ in range(6):
+            if device == "cuda":
+                torch.cuda.synchronize()
+                began = time.perf_counter()
+                work()
+                torch.cuda.synchronize()
+                best = min(best, time.perf_counter() - began)
+            else:
+                began = cpu_s()
+                work()
+                best = min(best, cpu_s() - began)
+        return best
+
+    return 2.0 * len(a) ** 3 / fastest(lambda: a @ b), 2.0 * len(source) / fastest(lambda: target.copy_(source))
+
+
+def rows() -> list[dict]:
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    flops, bytes_ = peaks(device)
+    found = []
+    for index, case in enumerate(cases(device)):
+        figures = {
+            side: measure(index, side, device)
+            if device == "cuda"
+            else in_fresh_process("tests.benchmarks.device", "--one", str(index), side)
+            for side in SIDES
+        }
+        floor = max(case.flops / flops, case.moved_bytes / bytes_)
+        ours, compiled = figures["ours"], figures["compiled"]
+        ours_error, plain_error = errors(index, device)
+        found += [
+            row("device", f"{case.name}: time", "ms", 1e3 * ours["seconds"], 1e3 * compiled["seconds"],
+                "torch.compile", 1e3 * floor, "matrix product measured here"),
+            row("device", f"{case.name}: memory", "MiB", ours["held_bytes"] / 2**20,
+                compiled["held_bytes"] / 2**20, "torch.compile"),
+            row("device", f"{case.name}: error", "of max", ours_error, plain_error, "torch in the same dtype"),
+        ]  # fmt: skip
+        eager = figures["plain"]
+        found.append(
+            row("device", f"{case.name}: torch eager", "ms", 1e3 * eager["seconds"], 1e3 * compiled["seconds"],
+                "torch.compile", 1e3 * floor, f"{eager['held_bytes'] / 2**20:.0f} MiB held")
+        )  # fmt: skip
+    return found
+
+
+def main() -> int:
+    """Entry point; `--one INDEX SIDE` is what a fresh process measures on the CPU."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.device", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print rows as JSON")
+    parser.add_argument("--one", nargs=2, metavar=("INDEX", "SIDE"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(measure(int(given.one[0]), given.one[1], "cpu")))
+        return 0
+    found = rows()
+    if given.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    for one in found:
+        of_floor = f"{one['floor'] / one['ours']:6.0%} of floor {one['floor']:.3g}" if one["floor"] else ""
+        print(f"{one['row']:58} {one['ours']:10.4g} {one['unit']:6} {one['peer_name']} {one['peer']:.4g} {of_floor}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
