@@ -2,7 +2,7 @@
 () => {
   const found = [];
   if (window.hit !== undefined) found.push("window.hit is set");
-  const ours = /^(\/|#|\?|https?:\/\/127\.0\.0\.1|data:image\/|mailto:)/;
+  const ours = /^(\/(?!\/)|#|\?|https?:\/\/127\.0\.0\.1|data:image\/|mailto:)/;
   for (const element of document.querySelectorAll("*")) {
     const name = element.tagName.toLowerCase();
     if (["iframe", "object", "embed", "base", "style", "template", "math", "animate", "audio", "video"].includes(name))
