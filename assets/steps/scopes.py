@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -194,10 +195,15 @@ def _signature(text: str) -> np.ndarray | None:
 
 
 def _registered(name: str) -> bool:
+    return bool(_known_suffixes()(name).domain)
+
+
+@cache
+def _known_suffixes() -> Callable[[str], Any]:
+    """The public suffix list that comes with tldextract, read once: .2 s."""
     import tldextract
 
-    known = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
-    return bool(known(name).domain)
+    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
 
 
 def _host_of(key: str) -> str:
