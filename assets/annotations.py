@@ -63,7 +63,7 @@ def decisions(
     from assets.steps import stages
 
     with making(context, lake, recipe, progress) as made:
-        commit = stages.decisions(made.lake, made.partition, policy.load(recipe.chosen_policy))
+        commit = stages.decisions(made.lake, made.partition, policy.load(made.policy))
         reasons = made.lake.scan("decisions", snapshot=made.partition).group_by("verdict", "reason").len()
         shown = {reason or verdict: count for verdict, reason, count in reasons.sort("reason").collect().rows()}
         return made.result(commit, {"funnel": dg.MetadataValue.json(shown)})

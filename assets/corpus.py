@@ -36,7 +36,7 @@ def corpus(
     from assets.steps import stages
 
     with making(context, lake, recipe, progress) as made:
-        chosen = policy.load(recipe.chosen_policy)
+        chosen = policy.load(made.policy)
         commit = stages.corpus(made.lake, engine, made.partition, made.advance, chosen.dedup.cuts, chosen.line_filter)
         text_bytes = made.lake.scan("corpus", snapshot=made.partition).select(pl.col("text_bytes").sum())
         size = {"stemma/text_bytes": int(text_bytes.collect().item())}
@@ -78,7 +78,7 @@ def corpus_card(
 
     with making(context, lake, recipe, progress) as made:
         directory = made.workdir / "card"
-        card = cards.write_corpus_card(directory, made.lake, policy.load(recipe.chosen_policy), made.inputs["corpus"])
+        card = cards.write_corpus_card(directory, made.lake, policy.load(made.policy), made.inputs["corpus"])
         commit = made.lake.commit_dir(made.asset, directory)
         plot = curves.inline((directory / "funnel.png").read_bytes(), "funnel")
         changed = changes.of_corpus(made.lake, made.before.get("stemma/corpus_version"))

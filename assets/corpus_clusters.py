@@ -26,7 +26,7 @@ def corpus_clusters(
     from assets.steps import stages
 
     with making(context, lake, recipe, progress) as made:
-        chosen = policy.load(recipe.chosen_policy)
+        chosen = policy.load(made.policy)
         commit = stages.corpus_clusters(made.lake, chosen.dedup.similarity, chosen.line_filter, made.advance)
         rows = made.lake.scan("corpus_clusters")
         removed = rows.group_by("reason").len().drop_nulls("reason").sort("reason").collect()

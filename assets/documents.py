@@ -31,9 +31,9 @@ def documents(
     from assets import policy
     from assets.steps import stages
 
-    chosen = policy.load(recipe.chosen_policy)
-    reading = {"extractor": chosen.extractor, "opt_outs": chosen.opt_outs == "honoured"}
     with making(context, lake, recipe, progress) as made:
+        chosen = policy.load(made.policy)
+        reading = {"extractor": chosen.extractor, "opt_outs": chosen.opt_outs == "honoured"}
         commit = stages.documents(made.lake, engine, made.partition, crawl.place, made.advance, **reading)
         counts = made.lake.scan("record_counts", snapshot=made.partition).group_by("kind").agg(pl.col("records").sum())
         return made.result(commit, {"records": dg.MetadataValue.json(dict(counts.sort("kind").collect().rows()))})

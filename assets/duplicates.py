@@ -31,7 +31,7 @@ def signatures(
     from assets.steps import stages
 
     with making(context, lake, recipe, progress) as made:
-        line_filter = policy.load(recipe.chosen_policy).line_filter
+        line_filter = policy.load(made.policy).line_filter
         return made.result(stages.signatures(made.lake, engine, made.partition, made.advance, line_filter))
 
 
@@ -53,7 +53,7 @@ def duplicate_clusters(
     from assets.steps import stages
 
     with making(context, lake, recipe, progress) as made:
-        chosen = policy.load(recipe.chosen_policy)
+        chosen = policy.load(made.policy)
         similarity, line_filter = chosen.dedup.similarity, chosen.line_filter
         commit = stages.duplicate_clusters(made.lake, made.partition, similarity, line_filter)
         rows = made.lake.scan("duplicate_clusters", snapshot=made.partition)
@@ -96,7 +96,7 @@ def every_source_keeps_its_share(
 
     opened, snapshot = lake.open(), context.partition_key
     rows, pages = opened.scan("duplicate_clusters", snapshot=snapshot), opened.scan("documents", snapshot=snapshot)
-    sources = retention.by_source(rows, pages, policy.load(recipe.chosen_policy).dedup)
+    sources = retention.by_source(rows, pages, policy.load(recipe.chosen_policy(lake.path)).dedup)
     failing = retention.too_few(sources)
     metadata = {
         "sources": sources.height,
@@ -124,7 +124,7 @@ def repeated_text(
     from assets.steps import stages
 
     with making(context, lake, recipe, progress) as made:
-        commit = stages.repeated_text(made.lake, made.partition, policy.load(recipe.chosen_policy).dedup)
+        commit = stages.repeated_text(made.lake, made.partition, policy.load(made.policy).dedup)
         rows = made.lake.scan("repeated_text", snapshot=made.partition)
         spans, share = (
             rows.select(pl.col("cut").list.len().sum(), pl.col("recurring_line_frac").mean()).collect().row(0)

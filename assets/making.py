@@ -126,6 +126,7 @@ class Making:
     progress: Progress
     inputs: Versions
     recipe: str
+    policy: str  # as assets.policy.load finds it; asked once, for the home may choose another meanwhile
     config: dict[str, Any]
     started: float = field(default_factory=time.monotonic)
     cpu_before: float = field(default_factory=lambda: cpu_seconds())
@@ -235,16 +236,16 @@ def making(
         inputs = inputs_of(context)
         refuse_unsound(context.instance, inputs)
         refuse_taken_down(lake.path, inputs)
-        name = recipe.chosen(lake.path)
+        name, policy = recipe.chosen(lake.path), recipe.chosen_policy(lake.path)
         config = config_of(
             context.asset_key.to_user_string(),
             recipe=name,
-            policy=recipe.chosen_policy,
+            policy=policy,
             files=files,
             evaluation_sets=recipe.evaluation_sets,
             follows=follows,
         )
-        made = Making(context, lake, lake.open(), progress, inputs, name, config)
+        made = Making(context, lake, lake.open(), progress, inputs, name, policy, config)
         progress.begin(made.asset, made.partition or None)
         yield made
         progress.end(made.asset, time.monotonic() - made.started)

@@ -41,7 +41,7 @@ def takedown_reports(
     started, cpu = time.monotonic(), cpu_seconds()
     progress.begin("takedown_reports", None)
     with taking_out(lake.path):
-        done = takedowns.apply(lake.open(), engine, policy.load(recipe.chosen_policy), _shown(progress))
+        done = takedowns.apply(lake.open(), engine, policy.load(recipe.chosen_policy(lake.path)), _shown(progress))
     progress.end("takedown_reports", time.monotonic() - started)
     metadata = {
         "applied_now": dg.MetadataValue.json([removed(report) for report in done]),

@@ -46,7 +46,7 @@ class RecipeResource(dg.ConfigurableResource):
     """Which recipe the learning stages follow (models/recipes.py), and what pages are decided by and compared with."""
 
     name: str = ""  # STEMMA_RECIPE, else what the home was last made with, else demo
-    policy: str = ""  # STEMMA_POLICY: a name or a YAML file; else fineweb
+    policy: str = ""  # STEMMA_POLICY: a name or a YAML file; else what the home goes by, else fineweb
     sets: str = ""  # STEMMA_EVALUATION_SETS: a folder (assets/steps/evaluation_sets.py); else the bundled samples
 
     def chosen(self, home: Path) -> str:
@@ -56,10 +56,11 @@ class RecipeResource(dg.ConfigurableResource):
             return self.name or os.environ["STEMMA_RECIPE"]
         return remembered.read_text().strip() if remembered.is_file() else "demo"
 
-    @property
-    def chosen_policy(self) -> str:
-        """The policy's name, or the path of its file."""
-        return self.policy or os.environ.get("STEMMA_POLICY") or "fineweb"
+    def chosen_policy(self, home: Path) -> str:
+        """The policy's name, or the path of its file, for this home. Raises PolicyError."""
+        from assets.policy.own import chosen, located  # light, but the package around it is not
+
+        return located(self.policy or os.environ.get("STEMMA_POLICY") or chosen(home), home)
 
     @property
     def evaluation_sets(self) -> str | None:

@@ -31,7 +31,7 @@ def annotation_statistics(
     with making(context, lake, recipe, progress) as made:
         commit = stages.annotation_statistics(made.lake, made.partition)
         rows = made.lake.scan("annotation_statistics", snapshot=made.partition).collect()
-        picture = histograms.draw(rows, policy.load(recipe.chosen_policy))
+        picture = histograms.draw(rows, policy.load(made.policy))
         plot = {"thresholds": dg.MetadataValue.md(curves.inline(picture, "thresholds"))} if picture else {}
         return made.result(commit, plot)
 

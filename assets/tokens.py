@@ -41,7 +41,7 @@ def tokenizer(
     from assets import policy
 
     with making(context, lake, recipe, progress) as made:
-        inputs = corpus_inputs(made.lake, policy.load(recipe.chosen_policy))
+        inputs = corpus_inputs(made.lake, policy.load(made.policy))
         commit, manifest = build(made, "tokenizer", inputs)
         return made.result(commit, {"vocab_size": manifest["vocab_size"]})
 
@@ -57,7 +57,7 @@ def token_shards(
     from assets import policy
 
     with making(context, lake, recipe, progress) as made:
-        chosen = policy.load(recipe.chosen_policy)
+        chosen = policy.load(made.policy)
         tokenizer_dir = str(made.lake.open_dir("tokenizer"))
         inputs = {**corpus_inputs(made.lake, chosen), "tokenizer_dir": tokenizer_dir}
         if repetition := chosen.repetition:

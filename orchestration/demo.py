@@ -14,7 +14,7 @@ from assets.crawl import snapshots
 from assets.resources import CrawlResource, Progress, RecipeResource
 from orchestration import graph
 from orchestration.engines.choose import engine
-from orchestration.home import Home, alone, prepare
+from orchestration.home import Home, alone, locate, prepare
 from orchestration.lineage import Node, State
 from orchestration.runs import end_killed_runs, execute
 from orchestration.settings import look
@@ -37,7 +37,7 @@ def run_demo(root: Path | None, recipe: str, progress: Progress) -> Outcome:
     from models.recipes import resolve
 
     resolve({"recipe": recipe})
-    policy.load(RecipeResource().chosen_policy)
+    policy.load(RecipeResource().chosen_policy(locate(root).root))
     engine()
     found, started = snapshots(CrawlResource().place), time.monotonic()
     progress.begin("home", None)

@@ -86,7 +86,7 @@ class Sides:
             return sides.of_folder(folder)
         if not is_model(name) and (folder / MANIFEST).is_file():
             return sides.of_restored(folder, self.known if self.is_home else None)
-        if not is_model(name) and is_policy(name):
+        if not is_model(name) and is_policy(name, self.home):
             return self._of_policy(name)
         import dagster as dg
 
@@ -135,7 +135,7 @@ class Sides:
         from assets import policy, sides
         from orchestration.policy_tables import annotations
 
-        chosen = policy.load(name)
+        chosen = policy.load(name, self.home)
         if self.corpus is not None:
             import polars as pl
 
@@ -144,8 +144,9 @@ class Sides:
         return sides.of_policy(annotations(self.home, None), chosen, self.lake.scan("documents"))
 
 
-def is_policy(name: str) -> bool:
-    """Whether the name is of a policy that comes with Stemma, or of a YAML file."""
+def is_policy(name: str, home: Path) -> bool:
+    """Whether the name is of a policy that comes with Stemma, of one of the home's own, or of a YAML file."""
     from assets import policy
 
-    return name.endswith((".yaml", ".yml")) or name.partition("@")[0] in policy.available()
+    known = {one.partition("@")[0] for one in policy.available(home)}
+    return name.endswith((".yaml", ".yml")) or name.partition("@")[0] in known

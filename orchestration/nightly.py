@@ -62,7 +62,7 @@ def night(home: Home, instance: dg.DagsterInstance, progress: Progress) -> Night
 
     started, cpu = time.monotonic(), cpu_seconds()
     with alone(home, "night"):
-        policy.load(RecipeResource().chosen_policy)
+        policy.load(RecipeResource().chosen_policy(home.root))
         nights.read(nights.newest(home.root))
         end_killed_runs(instance)
         done, defs = Night(home), graph.build(progress)

@@ -1,4 +1,4 @@
-"""`stemma policy`: the thresholds in effect, how two policies differ, and what another threshold would do.
+"""`stemma policy`: the thresholds in effect, how two policies differ, what another threshold would do, a home's own.
 
 Effects are computed from annotations alone: those of a home's lake, or of a folder that `stemma corpus` wrote.
 """
@@ -16,18 +16,23 @@ Name = Annotated[str, typer.Argument(help="Name of a policy, name@version, or a 
 Corpus = Annotated[Path | None, typer.Option("--corpus", help="Folder that `stemma corpus` wrote, instead of a home.")]
 Snapshot = Annotated[str | None, typer.Option(help="One snapshot of the home (default: all).")]
 Statistic = Annotated[str | None, typer.Argument(help="One statistic, by language too; else all, over all pages.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="RULE.FIELD=VALUE or LANGUAGE/RULE.FIELD=VALUE; repeatable.")
+]
+Removed = Annotated[list[str] | None, typer.Option("--remove", help="A rule that would not hold; repeatable.")]
 Samples = Annotated[int, typer.Option(min=0, help="Name at most so many pages of each change.")]
 
 
 @app.command("list")
 @speaks_plainly
-def list_policies(as_json: Json = False) -> None:
-    """The policies that come with Stemma."""
+def list_policies(home: HomeOption = None, as_json: Json = False) -> None:
+    """The policies that come with Stemma, and those that were saved in the home."""
     from assets import policy
     from orchestration import policy_tables
+    from orchestration.home import locate
 
-    policies = [policy.load(name) for name in policy.available()]
-    policy_tables.show_list(policies, as_json)
+    root = locate(home).root
+    policy_tables.show_list([policy.load(name, root) for name in policy.available(root)], as_json)
 
 
 @app.command()
@@ -35,13 +40,15 @@ def list_policies(as_json: Json = False) -> None:
 def show(
     name: Name,
     language: Annotated[str | None, typer.Option(help="The rules for pages of that language: deu_Latn.")] = None,
+    home: HomeOption = None,
     as_json: Json = False,
 ) -> None:
     """The rules in effect, in the order in which they are tried, with where each threshold comes from."""
     from assets import policy
     from orchestration import policy_tables
+    from orchestration.home import locate
 
-    policy_tables.show_policy(policy.load(name), language, as_json)
+    policy_tables.show_policy(policy.load(name, locate(home).root), language, as_json)
 
 
 @app.command()
@@ -58,8 +65,10 @@ def diff(
     """How two policies differ by rule; with --home or --corpus, which pages would change sides."""
     from assets import policy
     from orchestration import policy_tables
+    from orchestration.home import locate
 
-    old, new = policy.load(before), policy.load(after)
+    root = locate(home).root
+    old, new = policy.load(before, root), policy.load(after, root)
     found = None
     if home is not None or corpus is not None:
         found = policy.effect(policy_tables.annotations(home, corpus, snapshot), old, new, samples)
@@ -71,12 +80,8 @@ def diff(
 def what_if(
     name: Name,
     other: Annotated[str | None, typer.Argument(help="Another policy, in place of this one with changes.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="RULE.FIELD=VALUE or LANGUAGE/RULE.FIELD=VALUE; repeatable.")
-    ] = None,
-    remove: Annotated[
-        list[str] | None, typer.Option("--remove", help="A rule that would not hold; repeatable.")
-    ] = None,
+    settings: Settings = None,
+    remove: Removed = None,
     home: HomeOption = None,
     corpus: Corpus = None,
     snapshot: Snapshot = None,
@@ -86,15 +91,55 @@ def what_if(
     """What is kept and dropped now and would be then, by rule and language, from annotations alone."""
     from assets import policy
     from orchestration import policy_tables
+    from orchestration.home import locate
 
-    old = policy.load(name)
-    new = policy.load(other) if other is not None else old
+    root = locate(home).root
+    old = policy.load(name, root)
+    new = policy.load(other, root) if other is not None else old
     if settings or remove:
         new = policy.what_if(new, settings or [], remove or [])
     elif other is None:
         raise policy.PolicyError("say what to change: --set RULE.FIELD=VALUE, --remove RULE, or another policy")
     found = policy.effect(policy_tables.annotations(home, corpus, snapshot), old, new, samples)
     policy_tables.show_difference(old, new, found, as_json)
+
+
+@app.command()
+@speaks_plainly
+def save(
+    name: Annotated[str, typer.Argument(help="Name of the home's own policy; it gets the next version.")],
+    by: Annotated[str, typer.Option(help="Who saves it.")],
+    why: Annotated[str, typer.Option(help="Why; it stands beside every changed rule as its source.")],
+    parent: Annotated[
+        str | None, typer.Option("--from", help="The policy that is changed (default: the one the home goes by).")
+    ] = None,
+    settings: Settings = None,
+    remove: Removed = None,
+    home: HomeOption = None,
+    as_json: Json = False,
+) -> None:
+    """Keep changed thresholds as a new version of a policy of the home's own. Nothing is decided by it yet."""
+    from assets import policy
+    from assets.resources import RecipeResource
+    from orchestration import policy_tables
+    from orchestration.home import locate, require
+
+    root = require(locate(home)).root
+    parent = parent or RecipeResource().chosen_policy(root)
+    changed = policy.what_if(policy.load(parent, root), settings or [], remove or [])
+    policy_tables.show_saved(policy.save(root, name, parent, changed, by=by, why=why), root, as_json)
+
+
+@app.command()
+@speaks_plainly
+def use(name: Name, home: HomeOption = None, as_json: Json = False) -> None:
+    """Go by that policy in this home from now on; what it decides otherwise is outdated until it is made again."""
+    from assets import policy
+    from orchestration import policy_tables
+    from orchestration.home import locate, require
+
+    root = require(locate(home)).root
+    policy_tables.show_use(policy.choose(root, name), root, as_json)
 
 
 @app.command()

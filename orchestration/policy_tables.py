@@ -1,5 +1,6 @@
 """Policies and their effects as tables for people and one JSON document for machines; where annotations are found."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from orchestration.home import locate, require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from assets.policy import Saved
 
 ROWS_SHOWN = 15
 
@@ -135,6 +138,36 @@ def show_effect(console: Console, found: Effect) -> None:
     console.print(table if found.changes else "no page changes sides")
     if len(found.changes) > ROWS_SHOWN:
         console.print(f"and {len(found.changes) - ROWS_SHOWN} more kinds of change: see --json")
+
+
+def show_saved(saved: "Saved", home: Path, as_json: bool) -> None:
+    """Which version it became, from what it differs how, and which versions came meanwhile."""
+    changes = policies.difference(policies.load(saved.policy.parents[0], home), saved.policy)
+    if as_json:
+        rules = [change.to_json() for change in changes]
+        emit({**_heading(saved.policy), "rules": rules, "meanwhile": list(saved.meanwhile)})
+        return
+    console = Console()
+    console.print(f"saved as [bold]{saved.policy.id}[/], which extends {saved.policy.parents[0]}", highlight=False)
+    for change in changes:
+        spoken = f" ({', '.join(change.languages)})" if change.languages else ""
+        console.print(f"  {change.rule}{spoken}: {change.before} -> {change.after or 'no such rule'}", highlight=False)
+    if saved.meanwhile:
+        console.print(f"meanwhile others saved {', '.join(saved.meanwhile)}: see `stemma policy diff`")
+    console.print(f"`stemma policy use {saved.policy.id}` makes the home go by it")
+
+
+def show_use(chosen: str, home: Path, as_json: bool) -> None:
+    """What the home goes by now, what counts more, and what to do for it to show."""
+    above = os.environ.get("STEMMA_POLICY") or None
+    if as_json:
+        emit({"home": str(home), "policy": chosen, "STEMMA_POLICY": above})
+        return
+    console = Console()
+    console.print(f"{home} goes by [bold]{chosen}[/]", highlight=False)
+    if above:
+        console.print(f"[yellow]but STEMMA_POLICY is {above}, which counts more where it is set[/]", highlight=False)
+    console.print("a daemon decides again by itself within minutes; `stemma nightly` does it at once")
 
 
 def show_statistics(summary: pl.DataFrame, statistic: str | None, as_json: bool) -> None:

@@ -80,7 +80,7 @@ def ledger_watcher(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
 def policy_watcher(
     context: dg.SensorEvaluationContext, lake: LakeResource, recipe: RecipeResource
 ) -> dg.SensorResult | dg.SkipReason:
-    chosen = recipe.chosen_policy
+    chosen = recipe.chosen_policy(lake.path)
     decides = {name: config_of(name, recipe=recipe.chosen(lake.path), policy=chosen) for name in BY_POLICY}
     count, _, known = (context.cursor or "0:").partition(":")
     if known == digest(decides):

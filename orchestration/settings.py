@@ -51,7 +51,7 @@ def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResou
         if key not in known:
             files = files_of(key.partition) if key.asset == "crawl_manifest" else None
             follows = followed(lake.path, key.partition) if key.asset == "crawl_fetches" else None
-            chosen = {"policy": recipe.chosen_policy, "evaluation_sets": recipe.evaluation_sets}
+            chosen = {"policy": recipe.chosen_policy(lake.path), "evaluation_sets": recipe.evaluation_sets}
             gone = key.asset == "crawl_manifest" and files is None
             gone |= follows == [] and files_of(key.partition) is None
             config = None if gone else config_of(key.asset, recipe=name, files=files, follows=follows, **chosen)

@@ -108,7 +108,7 @@ def apply_takedowns(home: HomeOption = None, as_json: Json = False) -> None:
     from orchestration.runs import refuse_while_running
 
     place = require(locate(home))
-    rules = policy.load(RecipeResource().chosen_policy)
+    rules = policy.load(RecipeResource().chosen_policy(place.root))
     steps = 0
     with alone(place), taking_out(place.root), live_progress(as_json) as progress:
         refuse_while_running(place)

@@ -5,6 +5,7 @@ or `after: RULE` puts it. An entry with the name of an inherited rule stands in 
 replaces it whole, without one it changes the fields that it gives. `remove: [RULE]` takes inherited rules away.
 `languages:` does the same for pages of one language, keyed by the value of `language_column`; a language's changes hold
 whatever a descendant does to the rules of all. A `source:` beside a list of rules is that of every entry without one.
+What a policy extends is named by its name, name@version, or, but in a home's own policies, as a file beside it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assets.policy.model import Dedup, Policy
+from assets.policy.own import IDENTITY, is_file_name, located, own_ids, own_path
+from assets.policy.own import SHIPPED as POLICIES
 from assets.policy.rules import PolicyError, Rule, check_rule, columns
 from kernels.text.language_codes import FROM_LID176
 
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with libyaml
-POLICIES = Path(__file__).parents[1] / "policies"
-DEEPEST = 16  # policies that one may extend, one another
+DEEPEST = 256  # policies that one may extend, one another
 
 
 class Changes(BaseModel):
@@ -51,31 +53,42 @@ class PolicyFile(Changes):
     dedup: Dedup | None = None
 
 
-def available() -> list[str]:
-    """Names of the policies that come with Stemma."""
-    return sorted(path.stem for path in POLICIES.glob("*.yaml"))
+def available(home: Path | None = None) -> list[str]:
+    """Names of the policies that come with Stemma, then the ids (name@version) of those that were saved in a home."""
+    return sorted(path.stem for path in POLICIES.glob("*.yaml")) + (own_ids(home) if home is not None else [])
 
 
-def load(name_or_path: str | Path) -> Policy:
-    """The policy of that name (or name@version), or of that YAML file, all inheritance resolved. Raises PolicyError."""
+def load(name_or_path: str | Path, home: Path | None = None) -> Policy:
+    """The policy of that name (or name@version), or of that YAML file, all inheritance resolved. Raises PolicyError.
+
+    home: where to look for names that do not come with Stemma; of a name without a version the newest.
+    """
     given = str(name_or_path)
+    return _resolve(given, _chain(given, home))
+
+
+def extended(parent: str, content: dict[str, Any], home: Path | None = None) -> Policy:
+    """What a file of this content would be, were it there to extend the policy `parent`. Raises PolicyError."""
+    given = f"{content.get('name')}@{content.get('version')}"
+    return _resolve(given, [*_chain(parent, home), _validated(content, given)])
+
+
+def _chain(given: str, home: Path | None) -> list[PolicyFile]:
+    """The files of a policy, the remotest ancestor first."""
     chain: list[tuple[Path, PolicyFile]] = []
-    name, _, version = given.partition("@")
-    path, wanted_by = _path(name if version.isdigit() else given, None), ""
+    wanted, path, wanted_by = given, _path(located(given, home), None), ""
     while True:
         if path in [seen for seen, _ in chain]:
             names = " extends ".join([file.name for _, file in chain] + [path.stem])
             raise PolicyError(f"policy {given}: the inheritance goes round: {names}")
         if len(chain) > DEEPEST:
             raise PolicyError(f"policy {given}: extends more than {DEEPEST} policies, one another")
-        file = _read(path, given if not chain else f"{path.stem}{wanted_by}", wanted_by)
+        file = _read(path, wanted if not chain else f"{path.stem}{wanted_by}", wanted_by, home)
+        _refuse_another(wanted, path, file)
         chain.append((path, file))
         if file.extends is None:
-            break
-        path, wanted_by = _path(file.extends, path.parent), f", which {file.name} extends"
-    if version.isdigit() and chain[0][1].version != int(version):
-        raise PolicyError(f"policy {given} is not here: {path.name} is version {chain[0][1].version}")
-    return _resolve(given, [file for _, file in reversed(chain)])
+            return [file for _, file in reversed(chain)]
+        wanted, path, wanted_by = file.extends, _path(file.extends, path), f", which {file.name} extends"
 
 
 def check(policy: Policy) -> None:
@@ -104,24 +117,42 @@ def _languages(policy: Policy) -> set[str]:
     return set(tags())
 
 
-def _path(given: str, beside: Path | None) -> Path:
-    if given.endswith((".yaml", ".yml")) or "/" in given:
-        return (Path(given) if beside is None else beside / given).absolute()
-    return POLICIES / f"{given}.yaml"
+def _path(given: str, by: Path | None) -> Path:
+    """The file that is meant; by: the policy that extends it. One that a home saved can only name others by name."""
+    own = by.parent if by is not None and IDENTITY.fullmatch(by.stem) else None
+    if is_file_name(given) and own is None:
+        return (Path(given) if by is None else by.parent / given).absolute()
+    shipped = POLICIES / f"{given.partition('@')[0]}.yaml"
+    if own is not None and (is_file_name(given) or not shipped.is_file()):
+        return own_path(own, given)
+    return shipped
 
 
-def _read(path: Path, shown: str, wanted_by: str) -> PolicyFile:
+def _refuse_another(given: str, path: Path, file: PolicyFile) -> None:
+    """Raises PolicyError where the file is another version than was asked for, or not the one its name says."""
+    _, _, version = given.partition("@")
+    if version.isdigit() and not is_file_name(given) and file.version != int(version):
+        raise PolicyError(f"policy {given} is not here: {path.name} is version {file.version}")
+    if IDENTITY.fullmatch(path.stem) and path.stem != f"{file.name}@{file.version}":
+        raise PolicyError(f"policy {path.stem}: the file says that it is {file.name}@{file.version}")
+
+
+def _read(path: Path, shown: str, wanted_by: str, home: Path | None) -> PolicyFile:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), SafeLoader)  # noqa: S506 (it is the safe loader)
     except OSError as error:
         name = path.stem if wanted_by else shown
         raise PolicyError(
-            f"unknown policy {name}{wanted_by}: known are {', '.join(available())}, or a .yaml file"
+            f"unknown policy {name}{wanted_by}: known are {', '.join(available(home))}, or a .yaml file"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise PolicyError(f"policy {shown}: not readable as YAML: {_one_line(error)}") from error
     if not isinstance(content, dict):
         raise PolicyError(f"policy {shown}: not a mapping with name, version, description and rules")
+    return _validated(content, shown)
+
+
+def _validated(content: dict[str, Any], shown: str) -> PolicyFile:
     try:
         return PolicyFile.model_validate(content)
     except ValidationError as error:

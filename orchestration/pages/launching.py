@@ -223,7 +223,8 @@ def _refuse_unknown(nodes: Sequence[Mapping[str, Any]], assets: Sequence[str], p
     known = {node["assetKey"]["path"][-1]: node for node in nodes}
     for name in assets:
         if name not in known:
-            raise LaunchRefused(f"Dagster has no asset {shown(name, 60)}")
+            hint = "" if nodes else ", nor any other that was asked for: its Deployment page says what it has loaded"
+            raise LaunchRefused(f"Dagster has no asset {shown(name, 60)}{hint}")
         if not known[name]["isPartitioned"]:
             continue
         if not partitions:

@@ -118,3 +118,18 @@ def test_a_question_without_an_answer_gets_one_line_and_code_2(arguments, messag
 def test_a_policy_that_asks_for_more_than_was_measured_is_refused(folder):
     done = stemma("what-if", "fineweb", "strict", "--corpus", str(folder))
     assert done.returncode == 2 and "pages were not compared with evaluation sets" in done.stderr
+
+
+def test_save_and_use_change_what_the_home_goes_by(home):
+    saved = answer(
+        "save", "ours", "--set", "language_score.min=0.8", "--by", "Ann", "--why", "surer of the language", home=home
+    )
+    assert (saved["policy"], saved["extends"], saved["meanwhile"]) == ("ours@1", ["fineweb@1"], [])
+    assert [one["rule"] for one in saved["rules"]] == ["language_score"]
+    assert answer("use", "ours", home=home)["policy"] == "ours@1"
+    again = answer("save", "ours", "--remove", "url", "--by", "Bob", "--why", "lists are old", home=home)
+    assert again["extends"] == ["ours@1", "fineweb@1"], "it starts from what the home goes by"
+    assert [one["policy"] for one in answer("list", home=home)][-2:] == ["ours@1", "ours@2"]
+    refused = stemma("save", "fineweb", "--set", "url.missing=pass", "--by", "A", "--why", "b", home=home)
+    assert refused.returncode == 2 and "another name" in refused.stderr
+    assert stemma("use", "nobody", home=home).returncode == 2

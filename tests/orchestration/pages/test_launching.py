@@ -79,7 +79,7 @@ def test_a_run_is_made_in_dagster_and_says_who_asked_and_why(at_work):
     assert ended(site, launched.run_id).state == "success"
     tags = instance.get_run_by_id(launched.run_id).tags
     assert tags[ASKED_BY] == "page" and tags["dagster/partition"] == "one"
-    assert tags[WHY] == "look at\\x1b[2J one"
+    assert tags[WHY] == "a look at\\x1b[2J one"
     made = instance.get_materialized_partitions(dg.AssetKey(["crawl_manifest"]))
     assert made == {"one"}
 
