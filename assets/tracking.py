@@ -188,6 +188,12 @@ class Mlflow:
         self.client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION, version)
         return version
 
+    def points(self, run_id: str) -> list[tuple[int, str, float]]:
+        """(step, metric, value) of every point of a run's curves, by metric and step."""
+        names = sorted(self.client.get_run(run_id).data.metrics)
+        found = [point for name in names for point in self.client.get_metric_history(run_id, name)]
+        return [(point.step, point.key, point.value) for point in sorted(found, key=lambda one: (one.key, one.step))]
+
     def champion(self) -> dict[str, str] | None:
         """Version, model digest and run id behind the alias, or None before the first promotion."""
         from mlflow.exceptions import MlflowException
@@ -209,6 +215,25 @@ def points(path: Path) -> Iterator[tuple[int, str, float]]:
         if line.endswith("\n"):
             row = json.loads(line)
             yield from ((row["step"], key, value) for key, value in row["metrics"].items())
+
+
+def recorded_points(uri: str, run_id: str) -> list[tuple[int, str, float]]:
+    """(step, metric, value) of a run's curves as MLflow holds them. Raises TrackingUnreachable."""
+    try:
+        return Mlflow(uri).points(run_id)
+    except unreachable() as error:
+        raise TrackingUnreachable(
+            f"MLflow did not give the run {run_id}: {str(error).splitlines()[0][:200]}"
+        ) from error
+
+
+def curves_at(home: Path, asset: str, digest: str) -> list[tuple[int, str, float]] | None:
+    """The curves of the run that made a checkpoint, from its work directory; None where that is gone."""
+    for path in sorted((home / "work" / asset).glob(f"*/{RECORD}")):
+        record = json.loads(path.read_text())
+        if (record.get("model") or {}).get("digest") == digest and (path.parent / "metrics.jsonl").is_file():
+            return list(points(path.parent / "metrics.jsonl"))
+    return None
 
 
 def unreachable() -> tuple[type[Exception], ...]:

@@ -25,8 +25,6 @@ class CardScore:
     baseline_name: str
     baseline: float | None  # None: this baseline is not defined for the metric
     n: int  # examples or documents measured
-    low: float | None = None  # ends of the 95% interval, where one was measured
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,11 @@ def render_card(facts: CardFacts) -> str:
     return "\n".join([*head, "tags: [stemma]", "---", markdown(model_card(facts))])
 
 
-def model_card(facts: CardFacts, more: Sequence[Section] = ()) -> Card:
-    """The card; `more` sections stand before its last, which says how to load it. InputError names an empty fact."""
+def model_card(facts: CardFacts, more: Sequence[Section] = (), figures: Table | None = None) -> Card:
+    """The card; `more` sections stand before its last, which says how to load it. InputError names an empty fact.
+
+    figures: to show in place of the scores among the facts.
+    """
     for name in ("name", "digest", "parent", "license", "stage", "training", "data", "limits"):
         if not getattr(facts, name):
             raise InputError(f"the model card misses {name}")
@@ -73,7 +74,7 @@ def model_card(facts: CardFacts, more: Sequence[Section] = ()) -> Card:
                 Section("Identity", (Table(("what", "version"), tuple(identity)),)),
                 Section("Data", (Bullets(tuple(facts.data)),)),
                 Section("Training", (Table(("setting", "value"), tuple(settings)),)),
-                Section("Figures", (_scores(facts.scores),)),
+                Section("Figures", (figures or _scores(facts.scores),)),
                 Section("Limits", (Bullets(tuple(facts.limits)),)),
                 *more,
                 Section("Use", (Commands(USE, "python"),)),
@@ -132,13 +133,11 @@ def _recorded_scores(manifest: Mapping[str, Any]) -> list[CardScore]:
 def _scores(scores: Sequence[CardScore]) -> Prose | Table:
     if not scores:
         return Prose("No figure was recorded with this model.")
-    measured = any(s.low is not None for s in scores)
     rows: list[tuple[Cell, ...]] = []
     for s in scores:
-        between = "" if s.low is None or s.high is None else f"{s.low:.4g} to {s.high:.4g}"
         baseline = f"{'undefined' if s.baseline is None else f'{s.baseline:.4g}'} ({s.baseline_name})"
-        rows.append((s.metric, f"{s.value:.4g}", *((between,) if measured else ()), baseline, str(s.n)))
-    return Table(("metric", "this model", *(("95% interval",) if measured else ()), "baseline", "n"), tuple(rows))
+        rows.append((s.metric, f"{s.value:.4g}", baseline, str(s.n)))
+    return Table(("metric", "this model", "baseline", "n"), tuple(rows))
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

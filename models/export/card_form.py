@@ -15,7 +15,14 @@ class Code:
     text: str
 
 
-Cell = str | int | float | Code
+@dataclass(frozen=True)
+class Share:
+    """A part of a whole, 0 to 1, written as percent."""
+
+    value: float
+
+
+Cell = str | int | float | Code | Share
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Table:
 
     def is_number(self, column: int) -> bool:
         """Whether the column holds numbers alone."""
-        return bool(self.rows) and all(isinstance(row[column], int | float) for row in self.rows)
+        return bool(self.rows) and all(isinstance(row[column], int | float | Share) for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,8 @@ def written(value: Cell) -> str:
     """A cell as people read it: thousands apart, four digits of a fraction."""
     if isinstance(value, Code):
         return value.text
+    if isinstance(value, Share):
+        return f"{100 * value.value:.1f}%"
     if isinstance(value, str | bool):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
