@@ -64,7 +64,7 @@ def clean(text: str, cut: Tokenization | None = None) -> CleanResult:
     sentences = tokens = 0
     ends = np.cumsum(np.fromiter(map(len, text.splitlines(keepends=True)), np.int64))
     measured = cut.per_line(ends).tolist()
-    for (line, fate, marks, cited), (line_tokens, line_sentences) in zip(_lines(text), measured, strict=True):
+    for (line, fate, marks, cited), (line_tokens, line_sentences) in zip(judged_lines(text), measured, strict=True):
         for mark in marks:
             fates[mark] += 1
             reason = reason or mark
@@ -83,10 +83,10 @@ def clean(text: str, cut: Tokenization | None = None) -> CleanResult:
 
 def cleaned_text(text: str) -> str:
     """`clean(text).text`, without counting words and sentences."""
-    return "\n".join(line for line, fate, _, _ in _lines(without_surrogates(text)) if fate == "kept").strip()
+    return "\n".join(line for line, fate, _, _ in judged_lines(without_surrogates(text)) if fate == "kept").strip()
 
 
-def _lines(text: str) -> Iterator[tuple[str, str, tuple[str, ...], bool]]:
+def judged_lines(text: str) -> Iterator[tuple[str, str, tuple[str, ...], bool]]:
     """Each line as the rules leave it, what becomes of it, the page-level rules that it hits, and whether citation
     marks were taken out of it."""
     lowered = text.lower()

@@ -18,8 +18,8 @@ from kernels.text.statistics import DUPLICATE_NGRAMS, SHORT_LINE, STOP_WORDS, TO
 from kernels.text.stop_words import UNSPACED, stop_words
 from kernels.text.words import without_surrogates
 
-_LINE_ENDS = frozenset(TERMINAL_PUNCTUATION)  # single characters all of them
-_LINE_ENDS_V1 = frozenset(".'\"!?")  # FineWeb's in April 2024
+LINE_ENDS = frozenset(TERMINAL_PUNCTUATION)  # single characters all of them
+LINE_ENDS_V1 = frozenset(".'\"!?")  # FineWeb's in April 2024
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _raw_statistics(text: str, n_tokens: int) -> dict[str, float]:
     lines = [line for line in text.split("\n") if line and not line.isspace()]
     newlines = text.count("\n")
     return {
-        "raw_line_punct_frac": sum(line[-1] in _LINE_ENDS for line in lines) / (len(lines) or 1),
+        "raw_line_punct_frac": sum(line[-1] in LINE_ENDS for line in lines) / (len(lines) or 1),
         "raw_char_dup_frac": duplicates(lines)[1] / ((len(text) - newlines) or 1),
         "raw_newline_to_word_ratio": newlines / n_tokens,
     }
@@ -135,8 +135,8 @@ def fineweb_statistics(text: str, n_tokens: int) -> dict[str, float | int]:
         "cleaned_chars": len(text),
         "cleaned_lines": len(lines),
         "cleaned_tokens": n_tokens,
-        "line_punct_frac": sum(line[-1] in _LINE_ENDS for line in lines) / n_lines,
-        "line_stop_frac": sum(line[-1] in _LINE_ENDS_V1 for line in lines) / n_lines,
+        "line_punct_frac": sum(line[-1] in LINE_ENDS for line in lines) / n_lines,
+        "line_stop_frac": sum(line[-1] in LINE_ENDS_V1 for line in lines) / n_lines,
         "short_line_frac": sum(len(line) <= SHORT_LINE for line in lines) / n_lines,
         "char_dup_frac": duplicates(lines)[1] / ((len(text) - newlines) or 1),
         "newline_to_word_ratio": newlines / (n_tokens or 1),
