@@ -20,7 +20,7 @@ from orchestration.home import Home, lake_of, require
 
 DOCUMENT = (
     "doc_id", "snapshot", "shard", "warc_path", "warc_offset", "warc_length", "warc_inner_offset", "url", "host",
-    "fetched_at", "content_type", "charset", "payload_bytes", "extraction", "content_hash",
+    "fetched_at", "content_type", "charset", "payload_bytes", "payload_digest", "extraction", "content_hash",
 )  # fmt: skip
 READ = ("documents", "annotations", "decisions", "contamination", "page_quality", "duplicate_clusters")
 KEPT = "kept"

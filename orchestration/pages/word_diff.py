@@ -8,13 +8,16 @@ Words of both ends that agree are set aside first, so that two long texts that d
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, repeat
+from itertools import groupby
 from typing import Literal
 
 MOST_WORDS = 3_000  # compared of each text, without the ends that agree: 1 MB of rows
 MOST_CHARACTERS = 100_000  # looked at of each text
 
 Side = Literal["both", "a", "b"]
+Word = tuple[Side, int, int]  # whose it is, and how many words of a and of b come before it
+_A: list[Side] = ["a"]
+_B: list[Side] = ["b"]
 _WORD = re.compile(r"\S+\s*|\s+")
 
 
@@ -51,7 +54,7 @@ def difference(a: str, b: str, most_words: int = MOST_WORDS, most_characters: in
     """How two texts differ, by words; the white space behind a word makes no difference."""
     a_spans, b_spans = (_spans(text, most_characters) for text in (a, b))
     a_words, b_words = ([text[s:e].rstrip() for s, e in spans] for text, spans in ((a, a_spans), (b, b_spans)))
-    words: list[tuple[Side, int, int]] = []
+    words: list[Word] = []
     i, j = 0, 0
     for side in _sides(a_words, b_words, most_words):
         words.append((side, i, j))
@@ -74,10 +77,12 @@ def _sides(a: Sequence[str], b: Sequence[str], most_words: int) -> Iterator[Side
     while back < least - front and a[len(a) - 1 - back] == b[len(b) - 1 - back]:
         back += 1
     middle_a, middle_b = a[front : len(a) - back], b[front : len(b) - back]
-    yield from repeat("both", front)
+    for _ in range(front):
+        yield "both"
     yield from _of_rows(middle_a[:most_words], middle_b[:most_words])
     if max(len(middle_a), len(middle_b)) <= most_words:
-        yield from repeat("both", back)
+        for _ in range(back):
+            yield "both"
 
 
 def _of_rows(a: Sequence[str], b: Sequence[str]) -> list[Side]:
@@ -102,23 +107,20 @@ def _of_rows(a: Sequence[str], b: Sequence[str]) -> list[Side]:
         else:
             backwards.append("both")
             i, j = i - 1, j - 1
-    backwards += ["a"] * i + ["b"] * j
+    backwards += _A * i + _B * j
     return backwards[::-1]
 
 
 def _runs(
-    words: Sequence[tuple[Side, int, int]], a_spans: Sequence[tuple[int, int]], b_spans: Sequence[tuple[int, int]]
+    words: Sequence[Word], a_spans: Sequence[tuple[int, int]], b_spans: Sequence[tuple[int, int]]
 ) -> Iterator[Run]:
-    """Neighbours of one side put together; between words of both, all of a come before those of b.
-
-    words: whose each is, and how many of a and of b come before it.
-    """
-    ordered: list[tuple[Side, int, int]] = []
+    """Neighbours of one side put together; between words of both, all of a come before those of b."""
+    ordered: list[Word] = []
     for _, group in groupby(words, key=lambda word: word[0] == "both"):
-        ordered += sorted(group, key=lambda word: word[0])  # stable: the order of each text stays
+        ordered += sorted(group, key=lambda word: word[0])  # stable: each text keeps its order
     a_at = b_at = 0
-    for side, group in groupby(ordered, key=lambda word: word[0]):
-        *_, (_, last_a, last_b) = group
+    for _, group in groupby(ordered, key=lambda word: word[0]):
+        *_, (side, last_a, last_b) = group
         a_end = a_at if side == "b" else a_spans[last_a][1]
         b_end = b_at if side == "a" else b_spans[last_b][1]
         yield Run(side, a_at, a_end, b_at, b_end)
