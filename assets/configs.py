@@ -42,9 +42,10 @@ SCOPE_DECIDES = ("tokenizer", "token_shards")
 
 def recipe_part(asset: str, recipe: str) -> dict[str, Any]:
     """The fields of the named recipe that decide the asset's bytes. Raises models.config.InputError."""
+    from models.config import as_dict
     from models.recipes import resolve
 
-    whole = dataclasses.asdict(resolve({"recipe": recipe}))
+    whole = as_dict(resolve({"recipe": recipe}))
     common = {"seed": whole["seed"], "threads": whole["threads"]}
     return common | {name: whole[name] for name in RECIPE_FIELDS[asset] if name in whole}
 

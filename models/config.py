@@ -5,7 +5,7 @@ A recipe is complete: nothing about a run is decided elsewhere. No torch here, s
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -20,11 +20,17 @@ class QualityConfig:
     strength: float = 10.0  # weight of the texts against the penalty, 1/2 of the sum of squared weights
     folds: int = 5
     seeds: int = 5  # divisions into folds
+    least: int = 20  # texts of either label; with fewer the packaged weights stand in for trained ones
     most: int = 1000  # texts of either label; of more, those whose hash is least
 
     def __post_init__(self) -> None:
-        if self.folds < 2 or self.seeds < 1 or self.most < self.folds or self.strength <= 0:
-            raise InputError("QualityConfig: needs 2 folds, 1 seed, a text a fold and a strength above 0")
+        if not 2 <= self.folds <= self.least <= self.most or self.seeds < 1 or self.strength <= 0:
+            raise InputError("QualityConfig: needs 2 folds, as many texts, 1 seed and a strength above 0")
+
+
+# Metadata of a field that came after models were published: at its default it is not written, so that what was
+# published before and what is published now have one spelling (`as_dict`).
+OPTION = {"option": True}
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class TransformerConfig:
     rope_theta: float = 100_000.0  # base of the rotary frequencies
     norm_eps: float = 1e-6
     tie_embeddings: bool = False  # the output projection is the embedding
+    qk_norm: bool = field(default=True, metadata=OPTION)  # False: Llama's layout, for models that come from elsewhere
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "max_seq_len")
@@ -56,14 +63,15 @@ class TransformerConfig:
     @property
     def n_params(self) -> int:
         """Parameters of the model; a tied embedding counts once."""
-        attention = self.d_model * self.head_dim * 2 * (self.n_heads + self.n_kv_heads) + 2 * self.head_dim
+        attention = self.d_model * self.head_dim * 2 * (self.n_heads + self.n_kv_heads)
+        attention += 2 * self.head_dim if self.qk_norm else 0
         block = attention + 3 * self.d_model * self.d_ff + 2 * self.d_model
         embeddings = self.vocab_size * self.d_model * (1 if self.tie_embeddings else 2)
         return embeddings + self.n_layers * block + self.d_model
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, two-space indent."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=2)
+        return json.dumps(as_dict(self), sort_keys=True, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> "TransformerConfig":
@@ -96,6 +104,21 @@ class PretrainRecipe:
     checkpoint_every: int = 100  # steps between resumable states; the last two are kept
     log_every: int = 10  # steps between lines of the training curve
     device: Literal["cpu", "cuda", "auto"] = "cpu"  # cuda computes in bfloat16 under autocast
+    optimizer: Literal["adamw", "muon"] = field(default="adamw", metadata=OPTION)  # muon: with AdamW where it must be
+    muon_learning_rate: float = field(default=0.02, metadata=OPTION)  # peak for matrices of blocks; learning_rate else
+    skip_spikes: bool = field(default=False, metadata=OPTION)  # models/training/spikes.py
+    packing: Literal["windows", "best_fit"] = field(default="windows", metadata=OPTION)  # models/data/packing.py
+    document_masking: bool = field(default=False, metadata=OPTION)  # best_fit: a token sees its own document alone
+    head: Literal["materialised", "chunked"] = field(default="materialised", metadata=OPTION)  # chunked: few logits
+
+    def __post_init__(self) -> None:
+        choices = {"optimizer": ("adamw", "muon"), "packing": ("windows", "best_fit")}
+        choices["head"] = ("materialised", "chunked")
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"pretrain.{name} must be {' or '.join(known)}, got {getattr(self, name)!r}")
+        if self.document_masking and self.packing != "best_fit":
+            raise InputError("pretrain.document_masking needs pretrain.packing best_fit: windows do not know documents")
 
 
 @dataclass(frozen=True)
@@ -221,6 +244,17 @@ class Recipe:
     sft: SftRecipe
     tasks: TasksRecipe
     rl: RlRecipe
+
+
+def as_dict(value: Any) -> Any:
+    """Like dataclasses.asdict, without the fields of OPTION that are at their default; `from_dict` reads it."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    return {
+        one.name: as_dict(getattr(value, one.name))
+        for one in dataclasses.fields(value)
+        if not (one.metadata.get("option") and getattr(value, one.name) == one.default)
+    }
 
 
 def from_dict(cls: type, value: dict[str, Any]) -> Any:

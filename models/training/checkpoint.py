@@ -4,7 +4,6 @@ A state directory `step-N/` is sealed like every artifact (models/artifacts.py):
 damaged ones are passed over for the one before.
 """
 
-import dataclasses
 import json
 import shutil
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.artifacts import CorruptArtifact, building, digest, publish, seal, verify
-from models.config import InputError, TransformerConfig
+from models.config import InputError, TransformerConfig, as_dict
 from models.nets.transformer import Transformer
 
 __all__ = ["State", "digest", "latest_state", "load_model", "load_state", "publish", "save_final", "save_state"]
@@ -98,14 +97,14 @@ def save_state(
         save_file(
             {name: value.contiguous() for name, value in (tensors or {}).items()}, temporary / "stage.safetensors"
         )
-        seal(temporary, "state", {"step": step, "extra": extra or {}, "config": dataclasses.asdict(model.config)})
+        seal(temporary, "state", {"step": step, "extra": extra or {}, "config": as_dict(model.config)})
         publish(temporary, directory)
 
 
 def load_state(directory: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> State:
     """Restore what `save_state` wrote into the model, the optimizer and torch's generators; verified first."""
     manifest = verify(directory)
-    if manifest["config"] != dataclasses.asdict(model.config):
+    if manifest["config"] != as_dict(model.config):
         raise InputError(f"{directory} holds another architecture than this run's; choose a fresh work directory")
     _load_weights(model, load_file(directory / "model.safetensors"))
     moments = load_file(directory / "optimizer.safetensors")

@@ -22,14 +22,12 @@ from models.config import InputError
 from models.nets.transformer import Transformer
 from models.progress import progress
 from models.training.checkpoint import drop_states_after, latest_state, load_state, prune_states, save_state
-from models.training.optim import Schedule
+from models.training.muon import named
+from models.training.optim import NonFiniteTraining, Schedule
 from models.training.recorder import Recorder
+from models.training.spikes import SpikeRule, SpikeWatch
 
 Batch = TypeVar("Batch")
-
-
-class NonFiniteTraining(ArithmeticError):
-    """The loss or the gradient is NaN or infinite; the weights are those of the step before."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,7 @@ class LoopSettings:
     log_every: int = 10  # steps between lines of the curve
     grad_clip: float = 1.0  # global L2 norm; 0 switches it off
     label: str = "train"  # beside the progress bar
+    spikes: SpikeRule | None = None  # None: every finite step is taken
 
 
 def train(
@@ -62,24 +61,34 @@ def train(
     workdir: Path,
     identity: dict[str, Any],
     after_step: Callable[[int, Recorder], dict[str, float]] | None = None,
+    describe: Callable[[int], str] | None = None,
 ) -> Recorder:
     """Train in place up to `schedule.steps` and return the recorder; resumes from WORKDIR/checkpoints.
 
     `identity` (recipe and input digests, JSON) is stored with every state: a state of another run raises InputError.
-    NonFiniteTraining is raised before the weights are touched.
+    NonFiniteTraining is raised before the weights are touched; it names the weights whose gradient is bad, the first
+    module whose output is, and the batch as `describe(step)` does.
     """
     checkpoints = workdir / "checkpoints"
-    done = _resume(checkpoints, model, optimizer, identity)
+    done, tensors = _resume(checkpoints, model, optimizer, identity)
+    watch = SpikeWatch(settings.spikes, tensors.get("spikes")) if settings.spikes else None
     recorder = Recorder(workdir, done)
     model.train()
     with progress(settings.label, schedule.steps, done) as advance:
         seen, since = 0, time.perf_counter()
         for step in range(done, schedule.steps):
             for group in optimizer.param_groups:
-                group["lr"] = schedule.rate(step)
+                group["lr"] = schedule.rate(step) * group.get("scale", 1.0)
+            batch = batch_at(step)
             with autocast(model.embedding.weight.device):
-                result = loss(model, batch_at(step))
-            norm = step_once(optimizer, result.value, settings.grad_clip, step)
+                result = loss(model, batch)
+            try:
+                norm = step_once(optimizer, result.value, settings.grad_clip, step, watch)
+            except NonFiniteTraining as error:
+                raise NonFiniteTraining(
+                    f"{error}; {_culprits(model, lambda batch=batch: loss(model, batch))}; "
+                    f"the batch: {describe(step) if describe else f'that of step {step}'}"
+                ) from error
             seen += result.tokens
             figures: dict[str, float] = {}
             if (step + 1) % settings.log_every == 0 or step + 1 == schedule.steps:
@@ -89,6 +98,8 @@ def train(
                     "learning_rate": schedule.rate(step),
                 }
                 figures |= {name: float(value) for name, value in result.metrics.items()}
+                if watch is not None:
+                    figures["steps_skipped"] = watch.skipped
                 figures["tokens_per_s"] = seen / max(time.perf_counter() - since, 1e-9)
                 seen, since = 0, time.perf_counter()
             if after_step is not None:
@@ -99,22 +110,34 @@ def train(
                 recorder.log(step + 1, **figures)
             advance(f"loss {figures['loss']:.3f}" if "loss" in figures else "")
             if (step + 1) % settings.checkpoint_every == 0 and step + 1 < schedule.steps:
-                save_state(checkpoints / f"step-{step + 1}", model, optimizer, step=step + 1, extra=identity)
+                tensors = {"spikes": watch.tensor} if watch is not None else {}
+                place = checkpoints / f"step-{step + 1}"
+                save_state(place, model, optimizer, step=step + 1, extra=identity, tensors=tensors)
                 prune_states(checkpoints, keep=2)
     model.eval()
     return recorder
 
 
-def step_once(optimizer: torch.optim.Optimizer, loss: Tensor, grad_clip: float, step: int) -> float:
-    """One guarded update: backward, clip, check, step; returns the gradient's norm before clipping."""
+def step_once(
+    optimizer: torch.optim.Optimizer, loss: Tensor, grad_clip: float, step: int, watch: SpikeWatch | None = None
+) -> float:
+    """One guarded update: backward, clip, check, step; returns the gradient's norm before clipping.
+
+    What `watch` calls a spike is not taken: weights and moments stay.
+    """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, grad_clip or math.inf))
-    value = float(loss.detach())
+    length = torch.nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
+    value, norm = float(loss.detach()), float(length)
     if not math.isfinite(value) or not math.isfinite(norm):
         raise NonFiniteTraining(f"step {step}: loss {value}, gradient norm {norm}; weights are untouched")
-    optimizer.step()
+    torch.nn.utils.clip_grads_with_norm_(parameters, grad_clip or math.inf, length)
+    if watch is None or not watch.is_spike(value, norm):
+        try:
+            optimizer.step()
+        except NonFiniteTraining as error:
+            raise NonFiniteTraining(f"step {step}: {error}") from error
     return norm
 
 
@@ -153,13 +176,40 @@ def deterministic(threads: int, seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _resume(checkpoints: Path, model: Transformer, optimizer: torch.optim.Optimizer, identity: dict[str, Any]) -> int:
+def _culprits(model: Transformer, again: Callable[[], object]) -> str:
+    """Where a bad number can be seen: gradients, and the first module that gives one when the loss is taken again."""
+    bad = [n for n, weight in model.named_parameters() if weight.grad is not None and not weight.grad.isfinite().all()]
+    first: list[str] = []
+
+    def look(name: str, output: Any) -> None:
+        if not first and isinstance(output, Tensor) and not output.isfinite().all():
+            first.append(name)
+
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: look(name, output))
+        for name, module in model.named_modules()
+        if name
+    ]
+    try:
+        with torch.no_grad(), autocast(model.embedding.weight.device):
+            again()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    gradients = f"gradient not finite in {named(bad)}" if bad else "all gradients finite"
+    return f"{gradients}, output of {first[0]} not finite" if first else f"{gradients}, outputs of all modules finite"
+
+
+def _resume(
+    checkpoints: Path, model: Transformer, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
+) -> tuple[int, dict[str, Tensor]]:
+    """Steps done, and the loop's own tensors."""
     newest = latest_state(checkpoints)
     if newest is None:
         drop_states_after(checkpoints, 0)
-        return 0
+        return 0, {}
     state = load_state(newest, model, optimizer)
     if state.extra != identity:
         raise InputError(f"{checkpoints} belongs to a run with another recipe or other data; choose a fresh --out")
     drop_states_after(checkpoints, state.step)
-    return state.step
+    return state.step, state.tensors

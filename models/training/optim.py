@@ -10,6 +10,10 @@ from torch import nn
 from models.config import InputError
 
 
+class NonFiniteTraining(ArithmeticError):
+    """A loss, a gradient or a change is NaN or infinite; the weights are those of the step before."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The learning rate of every step: linear warm-up, then constant-and-cooldown ("wsd") or a cosine.

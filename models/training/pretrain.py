@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernels.tokens.shards import CorruptShard, SplitReader
 from models.artifacts import digest, verify
-from models.config import InputError, PretrainRecipe
+from models.config import InputError, PretrainRecipe, as_dict
 from models.data.loader import WindowLoader, write_consumed
 from models.data.tokenizer import END_OF_TEXT_ID, load_tokenizer, tokenizer_sha256
 from models.evaluation.bits import BitsPerByte, model_bits, token_bytes, uniform_bits, unigram_bits
@@ -78,7 +78,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         "recipe": recipe.name,
         "seed": recipe.seed,
         "threads": recipe.threads,
-        "pretrain": dataclasses.asdict(pretrain),
+        "pretrain": as_dict(pretrain),
         "shards": digest(shards_dir),
         "tokenizer_sha256": shards["tokenizer_sha256"],
     }

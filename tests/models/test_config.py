@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from models.config import InputError, TransformerConfig, override
+from models.config import InputError, PretrainRecipe, TransformerConfig, as_dict, from_dict, override
 from models.nets.transformer import Transformer
 from models.recipes import RECIPES, resolve
 
@@ -15,9 +15,9 @@ def test_transformer_config_survives_json(tiny):
     assert TransformerConfig.from_json(tiny.to_json()) == tiny
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_parameter_count_is_the_models(tiny, tied):
-    config = dataclasses.replace(tiny, tie_embeddings=tied)
+@pytest.mark.parametrize("change", [{}, {"tie_embeddings": True}, {"qk_norm": False}])
+def test_parameter_count_is_the_models(tiny, change):
+    config = dataclasses.replace(tiny, **change)
     assert config.n_params == sum(weight.numel() for weight in Transformer(config).parameters())
 
 
@@ -25,6 +25,27 @@ def test_parameter_count_is_the_models(tiny, tied):
 def test_impossible_architectures_are_refused(tiny, change):
     with pytest.raises(InputError, match=next(iter(change))):
         dataclasses.replace(tiny, **change)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_options_at_their_default_leave_the_spelling_of_a_recipe_alone(name):
+    recipe = RECIPES[name]()
+    fields = [one for part in (recipe.model, recipe.pretrain) for one in dataclasses.fields(part)]
+    later = {one.name for one in fields if one.metadata}
+    assert {"qk_norm", "optimizer", "packing", "head"} <= later
+    assert not later & {*as_dict(recipe)["pretrain"], *as_dict(recipe)["model"]}
+    assert from_dict(PretrainRecipe, as_dict(recipe)["pretrain"]) == recipe.pretrain
+    chosen = dataclasses.replace(recipe.pretrain, optimizer="muon")
+    assert as_dict(chosen) == as_dict(recipe.pretrain) | {"optimizer": "muon"}
+    assert from_dict(PretrainRecipe, as_dict(chosen)) == chosen
+
+
+@pytest.mark.parametrize(
+    "change", [{"optimizer": "sgd"}, {"packing": "tight"}, {"head": "small"}, {"document_masking": True}]
+)
+def test_impossible_options_are_refused(change):
+    with pytest.raises(InputError, match=next(iter(change))):
+        dataclasses.replace(RECIPES["smoke"]().pretrain, **change)
 
 
 def test_unknown_and_missing_fields_are_named(tiny):

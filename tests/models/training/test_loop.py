@@ -7,9 +7,11 @@ from torch.nn import functional as F
 from models.config import InputError
 from models.nets.transformer import Transformer
 from models.seeds import uniforms
-from models.training.loop import LoopSettings, Loss, NonFiniteTraining, choose_device, deterministic, token_loss, train
-from models.training.optim import Schedule, adamw
+from models.training.loop import LoopSettings, Loss, choose_device, deterministic, token_loss, train
+from models.training.muon import muon_adamw
+from models.training.optim import NonFiniteTraining, Schedule, adamw
 from models.training.recorder import read_metrics
+from models.training.spikes import SpikeRule
 
 STEPS = 10
 
@@ -125,6 +127,80 @@ def test_non_finite_loss_or_gradient_stops_before_any_weight_changes(tmp_path, t
         )
     assert max(seen) == 4
     assert all(torch.equal(a, b) for a, b in zip(seen[4], model.parameters(), strict=True))
+
+
+def test_a_non_finite_step_names_gradients_module_and_batch(tmp_path, tiny):
+    deterministic(1, 0)
+    model = Transformer(tiny, seed=1)
+    with torch.no_grad():
+        model.blocks[1].mlp.down.weight[3, 5] = float("inf")
+    with pytest.raises(NonFiniteTraining) as caught:
+        train(
+            model,
+            muon_adamw(model, learning_rate=0.01, muon_learning_rate=0.02, weight_decay=0.1),
+            batch_at,
+            language_loss,
+            schedule=Schedule(peak=0.01, steps=STEPS, warmup_steps=2),
+            settings=LoopSettings(checkpoint_every=100),
+            workdir=tmp_path,
+            identity={},
+            describe=lambda step: f"documents of step {step}",
+        )
+    message = str(caught.value)
+    assert message.startswith("step 0: loss nan") and "documents of step 0" in message
+    assert "gradient not finite in embedding.weight" in message
+    assert "output of blocks.1.mlp.down not finite" in message
+
+
+def spiky(scale, at):
+    """The language loss; at some steps multiplied, gradient and all."""
+
+    def loss(model, batch):
+        result = language_loss(model, batch[1])
+        return Loss(result.value * (scale if batch[0] in at else 1.0), result.metrics, result.tokens)
+
+    return loss
+
+
+def watched(workdir, config, spikes, *, batches=lambda step: (step, batch_at(step)), at=(17, 23), seen=None):
+    deterministic(1, 0)
+    model = Transformer(config, seed=1)
+    train(
+        model,
+        muon_adamw(model, learning_rate=1e-3, muon_learning_rate=2e-3, weight_decay=0.1),
+        batches,
+        spiky(50.0, at),
+        schedule=Schedule(peak=1e-3, steps=26, warmup_steps=2),
+        settings=LoopSettings(checkpoint_every=6, log_every=1, grad_clip=0, spikes=spikes),
+        workdir=workdir,
+        identity={"run": 1},
+        after_step=lambda step, recorder: remember({} if seen is None else seen, step, model),
+    )
+    return model
+
+
+def test_a_spike_moves_no_weight_and_the_next_step_goes_on(tmp_path, tiny):
+    seen = {}
+    watched(tmp_path, tiny, SpikeRule(least=8), seen=seen)
+    same = [step for step in range(2, 27) if all(map(torch.equal, seen[step], seen[step - 1]))]
+    assert same == [18, 24]
+    assert read_metrics(tmp_path)[-1]["metrics"]["steps_skipped"] == 2
+
+
+@pytest.mark.parametrize("last", [18, 21])
+def test_an_interrupted_run_with_spikes_ends_as_a_whole_one(tmp_path, tiny, last):
+    whole = watched(tmp_path / "whole", tiny, SpikeRule(least=8))
+
+    def dying(step):
+        if step == last:
+            raise Killed
+        return step, batch_at(step)
+
+    with pytest.raises(Killed):
+        watched(tmp_path / "killed", tiny, SpikeRule(least=8), batches=dying)
+    resumed = watched(tmp_path / "killed", tiny, SpikeRule(least=8))
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    assert read_metrics(tmp_path / "killed")[-1]["metrics"]["steps_skipped"] == 2
 
 
 def test_token_loss_equals_cross_entropy_and_its_mask_leaves_positions_out():
