@@ -5,7 +5,7 @@ import json
 import dagster as dg
 import polars as pl
 
-from assets import cards, curves, schemas
+from assets import cards, curves, schemas, told
 from assets.conventions import Group, blocking_check, stage
 from assets.making import making
 from assets.partitions import every_snapshot
@@ -82,7 +82,9 @@ def corpus_card(
         commit = made.lake.commit_dir(made.asset, directory)
         plot = curves.inline((directory / "funnel.png").read_bytes(), "funnel")
         changed = changes.of_corpus(made.lake, made.before.get("stemma/corpus_version"))
-        return made.result(commit, {"card": dg.MetadataValue.md(card), "funnel": dg.MetadataValue.md(plot)} | changed)
+        shown = told.funnel(json.loads((directory / "funnel.json").read_text()))
+        said = {"card": dg.MetadataValue.md(card), "funnel": dg.MetadataValue.md(plot), **shown}
+        return made.result(commit, said | changed)
 
 
 @blocking_check(corpus_card, description="The funnel closes: pages == kept + sum over the reasons of the dropped.")

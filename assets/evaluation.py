@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from assets import told
 from assets.conventions import Group, blocking_check, stage
 from assets.instruct import counted
 from assets.making import making
@@ -34,7 +35,8 @@ def scorecard(
         commit, _ = build(made, "evaluate", config)
         directory = made.lake.open_dir(made.asset)
         commit, schema = counted(directory / "scorecard.parquet", commit)
-        return made.result(commit, {"scores": dg.MetadataValue.md(as_markdown(directory))}, schema=schema)
+        said = {"scores": dg.MetadataValue.md(as_markdown(directory)), "headlines": headlines(directory)}
+        return made.result(commit, said, schema=schema)
 
 
 @blocking_check(scorecard, description="Every figure is finite, and the RL model is not worse than the SFT model.")
@@ -72,6 +74,12 @@ def score(scores: pl.DataFrame, model: str, metric: str, column: str = "value") 
     if rows.height != 1:
         raise LookupError(f"the scorecard has {rows.height} rows for {metric} of {model}")
     return float(rows[column][0])
+
+
+def headlines(directory: Path) -> dg.TableMetadataValue | dg.TextMetadataValue:
+    """The scores over all families, with their intervals and baselines, as a table in Dagster."""
+    rows = read_scores(directory).filter(~pl.col("metric").str.contains("/")).to_dicts()
+    return told.table(rows)
 
 
 def as_markdown(directory: Path) -> str:

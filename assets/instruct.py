@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from assets import told
 from assets.conventions import Group, Pool, blocking_check, stage
 from assets.lake import Commit
 from assets.making import making
@@ -30,7 +31,8 @@ def synthetic_candidates(
         commit, manifest = build(made, "synthesize", {})
         commit, schema = counted(made.lake.open_dir(made.asset) / "candidates.parquet", commit)
         tokens = count_tokens(tokenizer_dir, made.lake.open_dir(made.asset) / "candidates.parquet")
-        return made.result(commit, {"teacher": manifest["teacher"]}, schema=schema, tokens=tokens)
+        shown = told.problems(made.lake.open_dir(made.asset) / "candidates.parquet", "family", "reason")
+        return made.result(commit, {"teacher": manifest["teacher"], **shown}, schema=schema, tokens=tokens)
 
 
 @dg.asset(
@@ -64,7 +66,8 @@ def diverse_candidates(
         chosen = made.lake.open_dir(made.asset)
         commit, schema = counted(chosen / "selected.parquet", commit)
         report = json.loads((chosen / "report.json").read_text())
-        return made.result(commit, {"g_vendi": dg.MetadataValue.json(report)}, schema=schema)
+        shown = told.problems(chosen / "selected.parquet", "family") | told.diversity(report)
+        return made.result(commit, {"g_vendi": dg.MetadataValue.json(report), **shown}, schema=schema)
 
 
 @dg.asset(
@@ -83,7 +86,7 @@ def sft_dataset(
         examples = made.lake.open_dir(made.asset) / "sft.parquet"
         commit, schema = counted(examples, commit)
         tokens = sum(len(ids) for ids in pq.read_table(examples, columns=["input_ids"])["input_ids"].to_pylist())
-        return made.result(commit, schema=schema, tokens=tokens)
+        return made.result(commit, told.examples(examples), schema=schema, tokens=tokens)
 
 
 @blocking_check(sft_dataset, description="Every example puts some loss on the answer, and none on all of it.")
@@ -114,7 +117,8 @@ def sft_model(
         }
         parent = sources["base_model"].name
         commit, manifest, links = train(made, tracking, "sft", config, parent=parent, sources=sources)
-        return made.result(commit, {"accuracy_greedy": manifest["accuracy_greedy"], **links})
+        shown = {"accuracy_greedy": manifest["accuracy_greedy"], "accuracies": told.accuracies(manifest)}
+        return made.result(commit, {**shown, **links})
 
 
 @blocking_check(sft_model, description="The tuned model is a child of the present base model.")

@@ -4,6 +4,7 @@ import math
 
 import dagster as dg
 
+from assets import told
 from assets.conventions import Group, Pool, blocking_check, stage
 from assets.making import making
 from assets.programs import train
@@ -29,7 +30,9 @@ def base_model(
         config = {"shards_dir": str(sources["token_shards"]), "tokenizer_dir": str(sources["tokenizer"])}
         commit, manifest, links = train(made, tracking, "pretrain", config, parent=None, sources=sources)
         figures = {name: manifest[name] for name in ("bpb_heldout", "bpb_uniform", "bpb_unigram")}
-        return made.result(commit, {**figures, **links}, tokens=manifest["tokens_trained"])
+        baselines = {"unigram": manifest["bpb_unigram"], "uniform": manifest["bpb_uniform"]}
+        shown = {"figures": told.beside([("bits per held-out byte", manifest["bpb_heldout"], baselines)])}
+        return made.result(commit, {**figures, **shown, **links}, tokens=manifest["tokens_trained"])
 
 
 @blocking_check(base_model, description="Held-out bits per byte are finite and below the uniform baseline.")

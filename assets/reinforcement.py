@@ -5,6 +5,7 @@ import math
 import dagster as dg
 import pyarrow.parquet as pq
 
+from assets import told
 from assets.conventions import Group, Pool, blocking_check, stage
 from assets.instruct import counted
 from assets.making import making
@@ -25,8 +26,9 @@ def rl_tasks(
     with making(context, lake, recipe, progress) as made:
         seen = made.lake.open_dir("sft_dataset") / "sft.parquet"
         commit, _ = build(made, "rl-tasks", {"exclude": [str(seen)]})
-        commit, schema = counted(made.lake.open_dir(made.asset) / "tasks.parquet", commit)
-        return made.result(commit, schema=schema)
+        tasks = made.lake.open_dir(made.asset) / "tasks.parquet"
+        commit, schema = counted(tasks, commit)
+        return made.result(commit, told.problems(tasks, "family", "split"), schema=schema)
 
 
 @blocking_check(rl_tasks, description="No task has the identity of a problem in the instruct data.")
@@ -60,7 +62,8 @@ def rl_model(
         }
         parent = sources["sft_model"].name
         commit, manifest, links = train(made, tracking, "rl", config, parent=parent, sources=sources)
-        return made.result(commit, {"accuracy_greedy": manifest["accuracy_greedy"], **links})
+        shown = {"accuracy_greedy": manifest["accuracy_greedy"], "accuracies": told.accuracies(manifest)}
+        return made.result(commit, {**shown, **links})
 
 
 @blocking_check(rl_model, description="The accuracy is finite and the model is a child of the present instruct model.")

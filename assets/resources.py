@@ -20,11 +20,17 @@ class LakeResource(dg.ConfigurableResource):
 
     home: str = ""  # STEMMA_HOME, else ./var
     tables: str = ""  # STEMMA_LAKE: an s3:// URL for the tables; else the home
+    pages: str = ""  # STEMMA_PAGES_URL: where people open the pages of this home; else this machine's port 8000
 
     @property
     def path(self) -> Path:
         """The home directory, absolute."""
         return Path(self.home or os.environ.get("STEMMA_HOME") or "var").absolute()
+
+    @property
+    def pages_address(self) -> str:
+        """What links from Dagster to the pages begin with."""
+        return self.pages or os.environ.get("STEMMA_PAGES_URL") or "http://127.0.0.1:8000"
 
     def open(self) -> Lake:
         """A lake of its own for one materialization, so that its recorded reads are that asset's."""
