@@ -78,11 +78,12 @@ def corpus_card(
 
     with making(context, lake, recipe, progress) as made:
         directory = made.workdir / "card"
-        card = cards.write_corpus_card(directory, made.lake, policy.load(made.policy), made.inputs["corpus"])
+        chosen = policy.load(made.policy)
+        card = cards.write_corpus_card(directory, made.lake, chosen, made.inputs["corpus"])
         commit = made.lake.commit_dir(made.asset, directory)
         plot = curves.inline((directory / "funnel.png").read_bytes(), "funnel")
         changed = changes.of_corpus(made.lake, made.before.get("stemma/corpus_version"))
-        shown = told.funnel(json.loads((directory / "funnel.json").read_text()))
+        shown = told.funnel(json.loads((directory / "funnel.json").read_text()), chosen.reasons)
         said = {"card": dg.MetadataValue.md(card), "funnel": dg.MetadataValue.md(plot), **shown}
         return made.result(commit, said | changed)
 

@@ -63,10 +63,12 @@ def shares(what: str, counts: Mapping[str, int]) -> dg.TableMetadataValue | dg.T
     return table({what: name, "rows": n, "share": f"{n / whole:.1%}"} for name, n in ordered)
 
 
-def funnel(counts: Mapping[str, Any]) -> dict[str, Any]:
-    """The funnel of a corpus card as tables: its steps, and records that are no page by reason."""
-    pages = max(counts["in"], 1)
-    steps = [("pages", counts["in"]), *((reason, -n) for reason, n in counts["dropped"].items())]
+def funnel(counts: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    """The funnel of a corpus card as tables: its steps, rules in their order, and records that are no page by reason."""
+    pages, dropped = max(counts["in"], 1), counts["dropped"]
+    reasons = [name for name in order if name in dropped]
+    reasons += [name for name in dropped if name not in reasons]
+    steps = [("pages", counts["in"]), *((name, -dropped[name]) for name in reasons)]
     steps.append(("kept", counts["kept"]))
     rows = ({"step": name, "pages": n, "share": f"{abs(n) / pages:.1%}"} for name, n in steps)
     return {"funnel_steps": table(rows), "no_pages": shares("reason", {**counts["skipped"], **counts["rejects"]})}
