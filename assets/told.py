@@ -64,7 +64,7 @@ def shares(what: str, counts: Mapping[str, int]) -> dg.TableMetadataValue | dg.T
 
 
 def funnel(counts: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
-    """The funnel of a corpus card as tables: its steps, rules in their order, and records that are no page by reason."""
+    """The funnel of a corpus card as tables: its steps, rules in their order; records that are no page, by reason."""
     pages, dropped = max(counts["in"], 1), counts["dropped"]
     reasons = [name for name in order if name in dropped]
     reasons += [name for name in dropped if name not in reasons]
