@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from orchestration import crawl, diff, policies, search, takedowns, versions
-from orchestration.collecting import seldom_collecting
+from orchestration.collecting import ending_uncollected, seldom_collecting
 from orchestration.options import HomeOption, Json, speaks_plainly
 
 app = typer.Typer(
@@ -237,7 +237,8 @@ def ui(
 
 def main() -> None:
     """Entry point of the `stemma` script."""
-    app()
+    with ending_uncollected():
+        app()
 
 
 if __name__ == "__main__":

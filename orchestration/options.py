@@ -38,5 +38,4 @@ def speaks_plainly(command: Callable[..., None]) -> Callable[..., None]:
 
 def emit(value: Any) -> None:
     """One JSON document on stdout."""
-    json.dump(value, sys.stdout, indent=1, default=str)
-    sys.stdout.write("\n")
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")  # json.dump writes each bracket by itself

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.collecting import seldom_collecting
+from orchestration.collecting import ending_uncollected, seldom_collecting
 from orchestration.home import Home, locate, require
 
 if TYPE_CHECKING:
@@ -74,4 +74,5 @@ def main(root: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    with ending_uncollected():
+        main(sys.argv[1])
