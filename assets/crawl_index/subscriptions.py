@@ -11,16 +11,16 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
 
-from assets.crawl_index.fetches import Fetches
-from assets.crawl_index.published import main_snapshots, news_days
-from assets.crawl_index.slices import Slice, next_slice
 from assets.crawl_index.subscription import Subscription
-from assets.crawl_index.whole import listed_files
+
+if TYPE_CHECKING:  # what looks things up is loaded by who looks up: `stemma status` only reads the file
+    from assets.crawl_index.fetches import Fetches
+    from assets.crawl_index.slices import Slice
 
 FILE = "subscriptions.yaml"
 VARIABLE = "STEMMA_SUBSCRIPTIONS"
@@ -43,6 +43,8 @@ class Due:
 
     def slice(self, refusal: Any = None) -> Slice:
         """The next slice; reads the index, or the list of paths. Raises BudgetPassed, and what planning raises."""
+        from assets.crawl_index.slices import next_slice
+
         return next_slice(self.subscription, self.snapshot, self.crawl_root, refusal, self.storage_options)
 
     def totals(self, refusal: Any = None) -> dict[str, Any]:
@@ -102,6 +104,8 @@ def discover(
 
     Raises IndexMissing, IndexUnreadable, FetchIncomplete where a source does not answer.
     """
+    from assets.crawl_index.fetches import Fetches
+
     fetches = Fetches.read(crawl_root, storage_options)
     found: dict[str, Due] = {}
     for one in subscriptions:
@@ -116,6 +120,9 @@ def discover(
 
 def _ready(one: Subscription, fetches: Fetches, options: dict[str, str] | None) -> Iterator[tuple[str, str]]:
     """(snapshot, why) of what a subscription has left to do, first things first."""
+    from assets.crawl_index.published import main_snapshots, news_days
+    from assets.crawl_index.whole import listed_files
+
     if one.follow == "news":
         for name, files in news_days(one, options):
             if left := len({Path(file).name for file in files} - fetches.settled_files(name)):
