@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from assets import schemas
-from assets.conventions import Group, blocking_check, stage
+from assets.conventions import REFRESH_BUT_FOR_SCORES, Group, blocking_check, stage
 from assets.making import making
 from assets.resources import Engine, LakeResource, Progress, RecipeResource
 
@@ -52,8 +52,9 @@ def languages_are_known(context: dg.AssetCheckExecutionContext, lake: LakeResour
         version="1",
         per_snapshot=True,
         schema=schemas.table("decisions").schema,
+        refreshed=REFRESH_BUT_FOR_SCORES,
     ),
-    deps=["annotations", "contamination"],
+    deps=["annotations", "contamination", "page_quality"],
 )
 def decisions(
     context: dg.AssetExecutionContext, lake: LakeResource, recipe: RecipeResource, progress: dg.ResourceParam[Progress]

@@ -40,6 +40,19 @@ LINE_FILTER_DECIDES = ("signatures", "duplicate_clusters", "corpus", "corpus_clu
 SCOPE_DECIDES = ("tokenizer", "token_shards")
 
 
+def unread(asset: str, policy: str) -> set[str]:
+    """Of an asset's declared inputs those that it does not read under this policy: what changes there is no news to it.
+
+    So a label, or a classifier that learnt from it, touches no decision of a policy that does not ask for its score.
+    """
+    if asset != "decisions":
+        return set()
+    from assets.policy import load, looked_at
+    from assets.policy.rules import CURATED
+
+    return set() if CURATED in looked_at(load(policy)) else {"page_quality"}
+
+
 def recipe_part(asset: str, recipe: str) -> dict[str, Any]:
     """The fields of the named recipe that decide the asset's bytes. Raises models.config.InputError."""
     from models.config import as_dict
@@ -58,10 +71,17 @@ def config_of(
     files: list[tuple[str, int]] | None = None,
     evaluation_sets: str | None = None,
     follows: list[dict[str, Any]] | None = None,
+    judged: str | None = None,
 ) -> dict[str, Any]:
     """The configuration of an asset. `files` (path below the crawl root, bytes) decides crawl_manifest alone, the
-    folder `evaluation_sets` (None: the bundled samples) contamination alone, and what subscriptions ask of the snapshot
-    (`follows`) crawl_fetches alone."""
+    folder `evaluation_sets` (None: the bundled samples) contamination alone, what subscriptions ask of the snapshot
+    (`follows`) crawl_fetches alone, and the state of what people judged (`judged`) the assets that put it in tables."""
+    if asset in ("labels", "preferences"):
+        return {"judged": judged or ""}
+    if asset == "quality_classifier":
+        from models.config import QualityConfig
+
+        return dataclasses.asdict(QualityConfig())
     if asset == "crawl_fetches":
         return {"follows": follows or []}
     if asset == "crawl_manifest":

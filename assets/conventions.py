@@ -40,6 +40,11 @@ class Pool(StrEnum):
 # A failed blocking check stops only its own run, so every condition also asks for sound inputs.
 SOUND = dg.AutomationCondition.all_deps_blocking_checks_passed()
 REFRESH_WHEN_SOUND = (dg.AutomationCondition.eager() & SOUND).with_label("refresh_when_sound")
+# Scores come anew with every retrained classifier, whether or not the policy asks for them: decisions follow in the
+# night, which knows the policy.
+REFRESH_BUT_FOR_SCORES = REFRESH_WHEN_SOUND.ignore(dg.AssetSelection.assets("page_quality")).with_label(
+    "refresh_but_for_scores"
+)
 TRAIN_WEEKLY_WHEN_SOUND = (dg.AutomationCondition.on_cron("0 3 * * 6", "UTC") & SOUND).with_label(
     "train_weekly_when_sound"
 )
@@ -74,6 +79,7 @@ def stage(
     trains: bool = False,
     per_snapshot: bool = False,
     schema: pa.Schema | None = None,
+    refreshed: dg.AutomationCondition = REFRESH_WHEN_SOUND,
 ) -> dict[str, Any]:
     """Arguments of `dg.asset` for one stage. The description is the docstring of the asset's function.
 
@@ -87,7 +93,7 @@ def stage(
         "owners": [CORPUS_TEAM if corpus_side else MODELS_TEAM],
         "code_version": version,
         "pool": str(pool),
-        "automation_condition": TRAIN_WEEKLY_WHEN_SOUND if trains else REFRESH_WHEN_SOUND,
+        "automation_condition": TRAIN_WEEKLY_WHEN_SOUND if trains else refreshed,
         "freshness_policy": MONTHLY,
         "partitions_def": SNAPSHOTS if per_snapshot else None,
         "metadata": {"dagster/column_schema": column_schema(schema)} if schema is not None else {},

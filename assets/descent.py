@@ -28,6 +28,7 @@ MADE_DATA = {
     "sft_dataset": "sft.parquet",
     "rl_tasks": "tasks.parquet",
 }
+MADE_ROWS = {"preferences": ("model_a", "model_b")}  # tables of what models wrote, with the columns that name them
 READ, PARENT_READ = "read in training", "a parent read it"
 READ_DERIVED, READ_TAUGHT = "read what was made from it", "read what a model that read it made"
 SAW = (READ, PARENT_READ, READ_DERIVED, READ_TAUGHT)  # how a model came to know a document, nearest first
@@ -91,7 +92,7 @@ def artifacts_held(lake: Lake, ids: set[str]) -> list[Holding]:
         if not spans.is_empty():
             held.append(holding(directory, "spans", spans["doc_id"].n_unique(), int(spans["length"].sum())))
     saw: dict[str, Holding] = {}
-    for directory in versions(root, "base_model"):
+    for directory in (*versions(root, "base_model"), *versions(root, "quality_classifier")):
         read = _rows([directory / "consumed.parquet"], wanted)
         if not read.is_empty():
             saw[directory.name] = holding(directory, READ, read.height, int(read["tokens"].sum()))
@@ -111,11 +112,26 @@ def artifacts_held(lake: Lake, ids: set[str]) -> list[Holding]:
                 if knowing := set(by) & set(saw):
                     documents, rows = max(saw[one].documents for one in knowing), sum(by[one] for one in knowing)
                     held.append(holding(directory, what, documents, rows=rows))
+    held += rows_by(lake, saw)
     for directory in versions(root, "gradient_features"):
         manifest = manifest_of(directory)
         if (one := saw.get(manifest.get("parent", ""))) is not None:
             held.append(holding(directory, MEASURED_WITH, one.documents, rows=manifest.get("rows", 0)))
     return [*held, *saw.values()]
+
+
+def rows_by(lake: Lake, saw: dict[str, Holding]) -> list[Holding]:
+    """The tables that have rows which one of these models wrote."""
+    held = []
+    for table, columns in MADE_ROWS.items() if saw else ():
+        if not lake.exists(table):
+            continue
+        by = [pl.col(column).is_in(sorted(saw)) for column in columns]
+        rows = lake.scan(table).filter(pl.any_horizontal(by)).select(columns).collect()
+        if rows.height:
+            documents = max(saw[one].documents for one in {*rows.to_numpy().flat} & set(saw))
+            held.append(Holding(table, "", lake.version_of(table), MADE_BY, documents, rows=rows.height))
+    return held
 
 
 def _why(directory: Path, own: Origins, saw: dict[str, Holding]) -> tuple[str, int, int] | None:

@@ -95,8 +95,9 @@ def without_rows(directory: Path, name: str, ids: set[str], out: Path) -> bool:
 
 
 def _work_of_made(work: Path) -> list[Path]:
-    """Work directories in which made data were made or read. Those of base models hold no text."""
-    return [path for asset in (*MADE_DATA, "sft_model", "rl_model") for path in sorted((work / asset).glob("[!.]*"))]
+    """Work directories in which made data, or judged texts, were made or read. Those of base models hold no text."""
+    readers = ("sft_model", "rl_model", "quality_classifier")
+    return [path for asset in (*MADE_DATA, *readers) for path in sorted((work / asset).glob("[!.]*"))]
 
 
 def _work_naming(work: Path, ids: set[str]) -> list[Path]:

@@ -7,7 +7,7 @@ the asset does not declare.
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from assets import conventions
-from assets.configs import config_of, digest
+from assets import conventions, told
+from assets.configs import config_of, digest, unread
+from assets.judgements.state import judged
 from assets.lake import Commit, Lake
 from assets.occupied import working
 from assets.resources import LakeResource, Progress, RecipeResource
@@ -28,7 +29,12 @@ MADE_BY = {
     "rejects": "documents",
     "record_counts": "documents",
     "repeated_lines": "repeated_text",
+    "labelled_texts": "labels",
 }  # tables that another asset writes beside its own
+
+
+# inputs that an asset does without while they were never made, and names in no record then
+DISPENSABLE = {"page_quality": ("quality_classifier",)}
 
 
 class InputMissing(LookupError):
@@ -72,20 +78,33 @@ def latest_metadata(instance: dg.DagsterInstance, asset: str, partition: str = W
     return {name: entry.value for name, entry in event.metadata.items()} if event is not None else {}
 
 
-def inputs_of(context: dg.AssetExecutionContext) -> Versions:
-    """The data version of every declared input as it stands now. Raises InputMissing."""
+def inputs_of(context: dg.AssetExecutionContext, left_out: Collection[str] = ()) -> Versions:
+    """The data version of every declared input as it stands now, but of those left out. Raises InputMissing."""
     found: Versions = {}
+    asset = context.asset_key.to_user_string()
     for dep in context.assets_def.specs_by_key[context.asset_key].deps:
         name = dep.asset_key.to_user_string()
+        if name in left_out:
+            continue
         if isinstance(dep.partition_mapping, dg.AllPartitionMapping):
             partitions = list(context.instance.get_dynamic_partitions("snapshot"))
         else:
             partitions = [context.partition_key if context.has_partition_key else WHOLE]
         versions = {partition: latest_version(context.instance, name, partition) for partition in partitions}
         found[name] = {partition: version for partition, version in versions.items() if version is not None}
-        if not found[name]:
-            raise InputMissing(f"{context.asset_key.to_user_string()} needs {name}, which was never materialized")
+        if not found[name] and partitions != [WHOLE] and (version := _whole_version(context.instance, name)):
+            found[name] = {WHOLE: version}
+        if not found[name] and name in DISPENSABLE.get(asset, ()):
+            del found[name]
+        elif not found[name]:
+            raise InputMissing(f"{asset} needs {name}, which was never materialized")
     return found
+
+
+def _whole_version(instance: dg.DagsterInstance, asset: str) -> str | None:
+    """Data version of an asset without partitions; None of one with."""
+    event = latest(instance, asset, WHOLE)
+    return None if event is None or event.partition else (event.tags or {}).get("dagster/data_version")
 
 
 def refuse_unsound(instance: dg.DagsterInstance, inputs: Versions) -> None:
@@ -183,7 +202,7 @@ class Making:
         self._refuse_undeclared()
         self._refuse_taken_down_since()
         seconds = time.monotonic() - self.started
-        entries: dict[str, Any] = {
+        entries: dict[str, Any] = (metadata or {}) | {
             "stemma/bytes": commit.bytes,
             "stemma/digest": commit.data_version,
             "stemma/wall_s": round(seconds, 3),
@@ -198,8 +217,8 @@ class Making:
         entries |= {"dagster/column_schema": conventions.column_schema(schema)} if schema is not None else {}
         if schema is not None or commit.rows:  # models and cards have no rows, an empty table has 0
             entries["dagster/row_count"] = commit.rows
-        entries |= metadata or {}
-        return dg.MaterializeResult(metadata=entries, data_version=dg.DataVersion(commit.data_version))
+        page = told.page(self.home.pages_address, self.asset, commit.data_version, self.partition, named)
+        return dg.MaterializeResult(metadata=page | entries, data_version=dg.DataVersion(commit.data_version))
 
     def _refuse_undeclared(self) -> None:
         read = {MADE_BY.get(asset, asset) for asset, _ in self.lake.reads}
@@ -233,10 +252,10 @@ def making(
     that is (crawl_fetches).
     """
     with working(lake.path):
-        inputs = inputs_of(context)
+        name, policy = recipe.chosen(lake.path), recipe.chosen_policy(lake.path)
+        inputs = inputs_of(context, unread(context.asset_key.to_user_string(), policy))
         refuse_unsound(context.instance, inputs)
         refuse_taken_down(lake.path, inputs)
-        name, policy = recipe.chosen(lake.path), recipe.chosen_policy(lake.path)
         config = config_of(
             context.asset_key.to_user_string(),
             recipe=name,
@@ -244,6 +263,7 @@ def making(
             files=files,
             evaluation_sets=recipe.evaluation_sets,
             follows=follows,
+            judged=judged(context.asset_key.to_user_string(), lake.path),
         )
         made = Making(context, lake, lake.open(), progress, inputs, name, policy, config)
         progress.begin(made.asset, made.partition or None)

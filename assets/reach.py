@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from assets import dedup_index
 from assets.descent import MODELS, SAW, Holding, artifacts_held
+from assets.judgements.store import Judgements
 from assets.lake import Lake, TableMissing
 from assets.parts import ROWS_PER_GROUP, filesystem, read_batches
 from assets.schemas import TABLES
@@ -26,6 +27,7 @@ PAGE = ("doc_id", "snapshot", "shard", "warc_path", "warc_offset", "url", "host"
 PAGE_SCHEMA = {name: pl.Int64 if name == "warc_offset" else pl.String for name in PAGE}
 EXPORTS, EXPORT = "exports.jsonl", "export"
 INDEXED, MEMBERS = "corpus_clusters", "members of the index"
+LABELLED, JUDGED = "labels", "labels of people"
 SEARCHED, WORDS = "search_index", "words of the search index"
 EMPTY_TEXT = "99aa06d3014798d86001c324468d497f"  # xxh3-128 of nothing: pages without text are no copies of each other
 
@@ -174,7 +176,13 @@ def rows_held(lake: Lake, ids: set[str]) -> list[Holding]:
         version, place = lake.version_of(INDEXED), str(lake.local / dedup_index.FOLDER)
         members = dedup_index.held(lake.local, ids)
         held += [Holding(INDEXED, name, version, MEMBERS, n, place=place) for name, n in members.items()]
-    return [*held, *words_held(lake, ids)]
+    return [*held, *judged_held(lake, ids), *words_held(lake, ids)]
+
+
+def judged_held(lake: Lake, ids: set[str]) -> list[Holding]:
+    """What people said of these documents, in the store of labels, with the texts that they judged."""
+    store = Judgements(lake.local)
+    return [Holding(LABELLED, snapshot, "", JUDGED, n, place=str(store.path)) for snapshot, n in store.held(ids).items()]
 
 
 def words_held(lake: Lake, ids: set[str]) -> list[Holding]:

@@ -13,6 +13,8 @@ from functools import cache
 
 import pyarrow as pa
 
+from assets.judgements import schemas as judged
+
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 # the child is called as Parquet calls it, so that a file read and written again keeps its bytes
 PII_SPANS = pa.list_(
@@ -52,6 +54,7 @@ CONTENT_HASH = field("content_hash", pa.string(), "xxh3-128 of the text in UTF-8
 LANGUAGE = field("language", pa.string(), "ISO 639-3 code and script, as nob_Latn; und: undetermined")
 LANGUAGE_SCORE = field("language_score", pa.float64(), "calibrated probability of that language", "0..1")
 CONTAMINATED_BY = field("contaminated_by", pa.string(), "evaluation sets that share a passage, by commas; null: none")
+CURATED_QUALITY = field("curated_quality", pa.float64(), "probability that our curators would keep the text", "0..1")
 CLUSTER_ID = field("cluster_id", pa.string(), "doc_id of the duplicate cluster's survivor")
 CLUSTER_SIZE = field("cluster_size", pa.int64(), "documents of the snapshot in the cluster", "documents")
 REJECT_REASON = field("reason", pa.string(), "why the bytes are no readable record: a typed name")
@@ -311,6 +314,10 @@ def _corpus_clusters() -> pa.Schema:
     )
 
 
+def _page_quality() -> pa.Schema:
+    return pa.schema([DOC_ID, SNAPSHOT, SHARD, CURATED_QUALITY])
+
+
 @dataclass(frozen=True)
 class Table:
     """A row table: its name, partition columns, what makes it, and (built on first use) its schema."""
@@ -342,6 +349,7 @@ TABLES: dict[str, Table] = {
         Table("annotations", BY_SHARD, "the asset annotations", _annotations),
         Table("annotation_statistics", ("snapshot",), "the asset annotation_statistics", _annotation_statistics),
         Table("contamination", BY_SHARD, "the asset contamination", _contamination),
+        Table("page_quality", BY_SHARD, "the asset page_quality", _page_quality),
         Table("decisions", BY_SHARD, "the asset decisions", _decisions),
         Table("signatures", BY_SHARD, "the asset signatures", _signatures),
         Table("duplicate_clusters", BY_SHARD, "the asset duplicate_clusters", _duplicate_clusters),
@@ -349,6 +357,9 @@ TABLES: dict[str, Table] = {
         Table("repeated_lines", ("snapshot",), "the asset repeated_text", _repeated_lines),
         Table("corpus", BY_SHARD, "the asset corpus", _corpus),
         Table("corpus_clusters", ("snapshot",), "the asset corpus_clusters", _corpus_clusters),
+        Table("labels", ("snapshot",), "the asset labels", judged.labels),
+        Table("labelled_texts", ("snapshot",), "the asset labels", judged.labelled_texts),
+        Table("preferences", (), "the asset preferences", judged.preferences),
     ]
 }
 

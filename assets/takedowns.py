@@ -21,10 +21,11 @@ import pyarrow as pa
 from assets import excision
 from assets.descent import DESCENDANTS, MADE_FROM, SAW, artifacts_held
 from assets.exported import mark
+from assets.judgements.store import Judgements
 from assets.lake import Lake
 from assets.parts import PartFile, PartWriter, read_part
 from assets.policy import Policy
-from assets.reach import EXPORT, MEMBERS, PAGE_SCHEMA, WORDS, named, reach, rows_held, tables_of_documents
+from assets.reach import EXPORT, JUDGED, MEMBERS, PAGE_SCHEMA, WORDS, named, reach, rows_held, tables_of_documents
 from assets.schemas import TABLES, table
 from assets.searching import index as search
 from assets.steps import stages
@@ -36,7 +37,7 @@ DELETED_LAST = "documents"  # by whose rows the others are found
 KIND = f"skipped:{TAKEDOWN}"
 
 # what may not hold a page afterwards; models and what descends from them are marked
-DELETED = ("rows", "rows of earlier versions", MEMBERS, WORDS, "spans", MADE_FROM)
+DELETED = ("rows", "rows of earlier versions", MEMBERS, JUDGED, WORDS, "spans", MADE_FROM)
 
 OnStep = Callable[[str], None]
 
@@ -62,6 +63,9 @@ def apply(lake: Lake, engine: stages.Engine, policy: Policy, on_step: OnStep | N
     found = {entry.number: _remember(lake, ledger, entry) for entry in waiting}
     pages = pl.concat([pl.DataFrame(one["pages"], schema=PAGE_SCHEMA) for one in found.values()]).unique("doc_id")
     ids = set(pages["doc_id"]).union(*(named(entry.scope) for entry in waiting))
+    if (store := Judgements(lake.local)).held(ids):
+        step("labels of people")
+        store.remove(ids)
     _delete_rows(lake, pages, step)
     for snapshot in sorted(set(pages["snapshot"])):
         _put_right(lake, engine, policy, snapshot, set(pages.filter(snapshot=snapshot)["shard"]), step)
@@ -271,6 +275,7 @@ def sweep(lake: Lake) -> None:
     _remove((lake.local / "work").glob(f"*/{excision.REMOVED}*"))
     _remove((lake.local / "work").glob("tmp*"))
     _remove((lake.local / "work").glob(".scratch-*"))  # texts that clustering lays aside
+    _remove((lake.local / "cache" / "diff").glob("*"))  # addresses and words of pages that corpora differ in
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration import crawl, diff, policies, search, takedowns, versions
+from orchestration import crawl, diff, labels, policies, search, takedowns, versions
 from orchestration.collecting import ending_uncollected, seldom_collecting
 from orchestration.options import HomeOption, Json, speaks_plainly
 
@@ -25,6 +25,7 @@ Model = Annotated[str, typer.Argument(help="champion, base_model, sft_model or r
 app.add_typer(policies.app, name="policy")
 app.add_typer(crawl.app, name="crawl")
 app.add_typer(takedowns.app, name="takedown")
+app.add_typer(labels.app, name="labels")
 app.add_typer(versions.app, name="versions")
 
 

@@ -7,9 +7,9 @@ from orchestration import graph
 from orchestration.graph import MODELS_JOB, PAGES_JOB
 from orchestration.nightly import nightly_job
 from orchestration.schedules import nightly
-from orchestration.sensors import automation, ledger_watcher, policy_watcher, snapshot_discovery
+from orchestration.sensors import automation, label_watcher, ledger_watcher, policy_watcher, snapshot_discovery
 
-SENSORS = [snapshot_discovery, automation, ledger_watcher, policy_watcher]
+SENSORS = [snapshot_discovery, automation, ledger_watcher, label_watcher, policy_watcher]
 
 __all__ = ["MODELS_JOB", "PAGES_JOB", "build", "defs"]
 

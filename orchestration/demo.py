@@ -50,7 +50,7 @@ def run_demo(root: Path | None, recipe: str, progress: Progress) -> Outcome:
         with dg.DagsterInstance.get() as instance:
             end_killed_runs(instance)
             instance.add_dynamic_partitions("snapshot", found)
-            made: list[Node] = []
+            made = _refresh(defs, instance, graph.CURATION_JOB, None)
             for partition in found:
                 made += _refresh(defs, instance, graph.PAGES_JOB, partition)
             made += _refresh(defs, instance, graph.MODELS_JOB, None)
@@ -59,11 +59,12 @@ def run_demo(root: Path | None, recipe: str, progress: Progress) -> Outcome:
 
 
 def _refresh(defs: dg.Definitions, instance: dg.DagsterInstance, job: str, partition: str | None) -> list[Node]:
-    """One run of what is not current in a partition (None: of the unpartitioned assets). Raises RunFailed."""
+    """One run of what is not current of a job's assets in a partition (None: of those without). Raises RunFailed."""
+    ours = {key.to_user_string() for key in defs.resolve_job_def(job).asset_layer.executable_asset_keys}
     stale = [
         node
         for node, state in look(defs, instance).items()
-        if state.status != "current" and node.partition == (partition or "")
+        if state.status != "current" and node.partition == (partition or "") and node.asset in ours
     ]
     if stale:
         execute(defs, instance, job, [node.asset for node in stale], by="demo", partition=partition)

@@ -14,7 +14,10 @@ from assets import (
     duplicates,
     evaluation,
     instruct,
+    labels,
+    preferences,
     pretraining,
+    quality,
     refresh,
     reinforcement,
     release,
@@ -30,6 +33,8 @@ from orchestration.lineage import outdated
 from orchestration.settings import look
 
 STAGES = [
+    labels,
+    quality,
     crawl,
     documents,
     annotations,
@@ -43,15 +48,18 @@ STAGES = [
     pretraining,
     instruct,
     reinforcement,
+    preferences,
     evaluation,
     release,
     refresh,
 ]
+CURATION_JOB, CURATED = "curation", ("labels", "quality_classifier")  # made first: pages are scored by what they say
 PAGES_JOB, MODELS_JOB, TAKEDOWNS_JOB, REPORT_JOB = "pages", "models", "takedowns", "report"
 
 per_snapshot = dg.AssetSelection.groups(Group.PAGES, Group.CORPUS) - dg.AssetSelection.assets(
     "corpus_card", "corpus_clusters"
 )
+curated = dg.AssetSelection.assets(*CURATED)
 operations = dg.AssetSelection.groups(Group.OPERATIONS)
 
 
@@ -70,11 +78,14 @@ def build(progress: Progress | None = None) -> dg.Definitions:
         asset_checks=dg.load_asset_checks_from_modules(STAGES),
         jobs=[
             dg.define_asset_job(
+                CURATION_JOB, curated, description="What people said of pages, and the classifier that learns it."
+            ),
+            dg.define_asset_job(
                 PAGES_JOB, per_snapshot, description="From WARC files to clean text, one snapshot a run."
             ),
             dg.define_asset_job(
                 MODELS_JOB,
-                dg.AssetSelection.all() - per_snapshot - operations,
+                dg.AssetSelection.all() - per_snapshot - curated - operations,
                 description="From the corpus of all snapshots to the released model.",
             ),
             dg.define_asset_job(

@@ -5,7 +5,7 @@ the data versions it was made from, and the present state is compared with that 
 """
 
 import graphlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -93,6 +93,7 @@ def survey(
     config_digest: ConfigDigest,
     checks: Mapping[str, Iterable[str]] | None = None,
     takedowns: Mapping[tuple[str, str, str], int] | None = None,
+    unread: Callable[[str], Collection[str]] = lambda asset: (),
 ) -> dict[Node, State]:
     """The state of every node, in topological order; records of what happened are never outdated and not among them.
 
@@ -100,6 +101,7 @@ def survey(
     config_digest: of the configuration that a node would be made with now; None where what it reads is gone.
     checks: names of the blocking checks of each asset; one that did not pass since the node was made makes it outdated.
     takedowns: by asset, partition and data version, the number of the one whose page that version held.
+    unread: of an asset the declared inputs that it does not read as it is configured now: they are no parents of it.
     """
     specs = [spec for spec in ordered(specs) if spec.group_name != Group.OPERATIONS]
     by_key = {spec.key: spec for spec in specs}
@@ -107,6 +109,7 @@ def survey(
     for spec in specs:
         if spec.partitions_def not in asked:
             asked[spec.partitions_def] = partitions_of(spec, log)
+    left_out = {spec.key: set(unread(spec.key.to_user_string())) for spec in specs}
     made = newest(log, {spec.key.to_user_string(): asked[spec.partitions_def] for spec in specs})
     passed = verdicts(log, checks or {}, {place: record.timestamp for place, record in made.items()})
     states: dict[Node, State] = {}
@@ -116,7 +119,7 @@ def survey(
             parents = [
                 Node(dep.asset_key.to_user_string(), key)
                 for dep in spec.deps
-                if dep.asset_key in by_key
+                if dep.asset_key in by_key and dep.asset_key.to_user_string() not in left_out[spec.key]
                 for key in _partitions_read(by_key[dep.asset_key], partition, spec, asked)
             ]
             unsound = [

@@ -1,10 +1,11 @@
 """One night: what is new comes in, what was asked for goes, what is outdated of the data plane is made, and a report.
 
-    discover snapshots · apply takedowns · fetch the newest slices · refresh · report
+    discover snapshots · apply takedowns · fetch the newest slices · learn from labels · refresh · report
 
 `stemma nightly` and the Dagster job `nightly` run this same function. It decides by what is there, never by the clock,
 so a night that is killed anywhere goes on in the next one and ends with the same tables. What fails is named in the
-report and does not stop the rest. Models are not trained at night; the report names what is outdated of them.
+report and does not stop the rest. Of what learns, only the classifier of page quality is trained at night, if labels
+changed; the report names the models that are outdated.
 """
 
 import time
@@ -70,6 +71,7 @@ def night(home: Home, instance: dg.DagsterInstance, progress: Progress) -> Night
             _apply_takedowns(defs, instance, done)
             if number == 0:
                 _fetch(defs, instance, done)
+            _learn_from_labels(defs, instance, done)
             _refresh(defs, instance, done, _here(instance, done))
             if not _waiting(home):
                 break
@@ -121,6 +123,12 @@ def _waiting(home: Home) -> list[int]:
 def _apply_takedowns(defs: dg.Definitions, instance: dg.DagsterInstance, done: Night) -> None:
     if waiting := _waiting(done.home):
         _attempt(defs, instance, done, graph.TAKEDOWNS_JOB, ["takedown_reports"], None, f"takedowns {waiting}")
+
+
+def _learn_from_labels(defs: dg.Definitions, instance: dg.DagsterInstance, done: Night) -> None:
+    """What people said since, and the classifier that learns it: before the pages, which are scored by it."""
+    if stale := [asset for asset in _stale(look(defs, instance), "") if asset in graph.CURATED]:
+        _attempt(defs, instance, done, graph.CURATION_JOB, stale, None, ", ".join(stale))
 
 
 def _refresh(defs: dg.Definitions, instance: dg.DagsterInstance, done: Night, here: set[str] | None) -> None:

@@ -1,4 +1,4 @@
-"""What reacts to events without waiting for the night: new snapshot folders, new takedowns, another policy, new inputs.
+"""What reacts to events without waiting for the night: new snapshots, takedowns, labels, another policy, new inputs.
 
 None of them reads page text or lists more than the crawl root. Each asks once for what it saw: by a cursor, by a run
 key, or by what the instance already knows.
@@ -8,10 +8,11 @@ import dagster as dg
 
 from assets.configs import DEDUP_DECIDES, LINE_FILTER_DECIDES, POLICY_DECIDES, config_of, digest
 from assets.crawl import CrawlMissing, listing, snapshot_folders
+from assets.judgements.state import judged
 from assets.partitions import SNAPSHOTS
 from assets.resources import CrawlResource, LakeResource, RecipeResource
 from assets.steps.ledger import Ledger
-from orchestration.graph import PAGES_JOB, TAKEDOWNS_JOB, build
+from orchestration.graph import CURATION_JOB, PAGES_JOB, TAKEDOWNS_JOB, build
 from orchestration.runs import UNFINISHED
 from orchestration.settings import look
 
@@ -69,6 +70,20 @@ def ledger_watcher(context: dg.SensorEvaluationContext, lake: LakeResource) -> d
         return dg.SkipReason(f"takedowns {waiting} failed {ATTEMPTS} times: see the runs of the job {TAKEDOWNS_JOB}")
     cursor = f"{waiting[-1]}:{attempt}"
     return dg.SensorResult([dg.RunRequest(run_key=f"takedowns-{cursor}")], cursor=cursor)
+
+
+@dg.sensor(
+    job_name=CURATION_JOB,
+    description="Puts what people said of pages into the table; the classifier learns it at night or once a week.",
+    minimum_interval_seconds=600,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def label_watcher(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult | dg.SkipReason:
+    state = judged("labels", lake.path) or ""
+    if state == (context.cursor or ""):
+        return dg.SkipReason("nobody has said anything new")
+    request = dg.RunRequest(run_key=f"labels-{digest(state)}", asset_selection=[dg.AssetKey(["labels"])])
+    return dg.SensorResult([request], cursor=state)
 
 
 @dg.sensor(

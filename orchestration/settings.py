@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.configs import config_of, digest
+from assets.configs import config_of, digest, unread
 from assets.conventions import BLOCKING
 from assets.crawl import CrawlAway, CrawlMissing, followed, listing
+from assets.judgements.state import judged
 from assets.resources import CrawlResource, LakeResource, RecipeResource
 from assets.steps.ledger import Ledger
 from orchestration.lineage import ConfigDigest, Node, State, order, survey
@@ -24,8 +25,10 @@ def look(defs: dg.Definitions, instance: dg.DagsterInstance) -> dict[Node, State
 
 def look_at(specs: Iterable[dg.AssetSpec], log: "EventLogStorage") -> dict[Node, State]:
     """The same, of the specs of the assets and the event log alone."""
-    digests = config_digests(LakeResource(), CrawlResource(), RecipeResource())
-    return survey(specs, log, digests, BLOCKING, Ledger(LakeResource().path).outdated())
+    lake, recipe = LakeResource(), RecipeResource()
+    digests, policy = config_digests(lake, CrawlResource(), recipe), recipe.chosen_policy(lake.path)
+    taken = Ledger(lake.path).outdated()
+    return survey(specs, log, digests, BLOCKING, taken, lambda asset: unread(asset, policy))
 
 
 def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResource) -> ConfigDigest:
@@ -52,6 +55,7 @@ def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResou
             files = files_of(key.partition) if key.asset == "crawl_manifest" else None
             follows = followed(lake.path, key.partition) if key.asset == "crawl_fetches" else None
             chosen = {"policy": recipe.chosen_policy(lake.path), "evaluation_sets": recipe.evaluation_sets}
+            chosen["judged"] = judged(key.asset, lake.path)
             gone = key.asset == "crawl_manifest" and files is None
             gone |= follows == [] and files_of(key.partition) is None
             config = None if gone else config_of(key.asset, recipe=name, files=files, follows=follows, **chosen)

@@ -9,8 +9,12 @@ from typing import Any, Literal
 import polars as pl
 
 from assets.policy.model import Policy
-from assets.policy.rules import PolicyError, Rule
+from assets.policy.rules import CURATED, PolicyError, Rule
 
+NOT_MADE = {
+    "contaminated_by": ": pages were not compared with evaluation sets",
+    CURATED: ": pages were not scored by the curators' classifier (the asset page_quality)",
+}
 IDENTITY = ("doc_id", "snapshot", "shard")
 
 
@@ -22,7 +26,7 @@ def decide(frame: pl.LazyFrame, policy: Policy) -> pl.LazyFrame:
     present = set(frame.collect_schema().names())
     for rule in [rule for rules in (policy.rules, *policy.languages.values()) for rule in rules]:
         if rule.statistic not in present:
-            why = ": pages were not compared with evaluation sets" if rule.statistic == "contaminated_by" else ""
+            why = NOT_MADE.get(rule.statistic, "")
             raise PolicyError(f"policy {policy.name}: rule {rule.rule}: the annotations have no {rule.statistic}{why}")
     if policy.languages and policy.language_column not in present:
         raise PolicyError(f"policy {policy.name}: the annotations have no {policy.language_column}")

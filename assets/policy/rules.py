@@ -9,6 +9,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
+CURATED = "curated_quality"
+
+
 class PolicyError(ValueError):
     """A policy that cannot be used; the message is one line and names the policy and what is wrong."""
 
@@ -80,8 +83,8 @@ class Rule(BaseModel):
 def columns() -> dict[str, Column]:
     """Every column that a rule may name, with the range of its values.
 
-    All but `contaminated_by` are columns of the annotations; that one says which evaluation sets a page shares a
-    passage with (the table contamination).
+    All are columns of the annotations but `contaminated_by`, the evaluation sets that a page shares a passage with (the
+    table contamination), and `curated_quality`, the score by the classifier that labels trained (page_quality).
     """
     from kernels.text.statistics import STATISTICS
 
@@ -98,6 +101,7 @@ def columns() -> dict[str, Column]:
         "quality_score": Column("number", 0.0, 1.0),
         "pii_count": Column("number", 0.0, whole=True),
         "contaminated_by": Column("string"),
+        CURATED: Column("number", 0.0, 1.0),
     }
 
 

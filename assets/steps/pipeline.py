@@ -25,6 +25,7 @@ from assets import schemas
 from assets.lake import Lake
 from assets.parts import PartFile, PartWriter, file_sha256
 from assets.policy import Policy, load, looked_at
+from assets.policy.rules import CURATED
 from assets.steps import decide, evaluation_sets, funnel, stages
 from assets.steps.clusters import EXACT_DUPLICATE
 from assets.steps.funnel import Funnel
@@ -125,6 +126,8 @@ def run_stages(
     stages.annotations(lake, engine, SNAPSHOT, shown("annotations"))
     if "contaminated_by" in looked_at(policy):
         stages.contamination(lake, engine, SNAPSHOT, evaluation_sets.load(), shown("contamination"))
+    if CURATED in looked_at(policy):
+        stages.page_quality(lake, engine, SNAPSHOT, None, shown("page_quality"))
     stages.decisions(lake, SNAPSHOT, policy)
     stages.signatures(lake, engine, SNAPSHOT, shown("signatures"), policy.line_filter)
     stages.duplicate_clusters(lake, SNAPSHOT, policy.dedup.similarity, policy.line_filter)
@@ -192,7 +195,8 @@ def _write_annotations(lake: Lake, result: Path) -> None:
     """All that is known of every page, for asking about other policies: shard by shard, in the order of doc_ids."""
     known = decide.annotated(lake)
     spec = schemas.table("annotations").schema
-    extra = [schemas.CONTAMINATED_BY] if "contaminated_by" in known.collect_schema().names() else []
+    there = known.collect_schema().names()
+    extra = [field for field in (schemas.CONTAMINATED_BY, schemas.CURATED_QUALITY) if field.name in there]
     shards = sorted(lake.scan("annotations").select("shard").unique().collect()["shard"])
     for number, shard in enumerate(shards):
         rows = known.filter(pl.col("shard") == shard).sort("doc_id").collect(engine="streaming")

@@ -17,8 +17,8 @@ import polars as pl
 import pyarrow as pa
 
 from assets.lake import Commit, Lake
-from assets.parts import ROWS_PER_GROUP, PartFile, read_batches
-from assets.policy import Dedup, Policy
+from assets.parts import ROWS_PER_GROUP, PartFile, file_sha256, read_batches
+from assets.policy import Dedup, Policy, looked_at
 from assets.steps import clusters, decide, identity, repeats, statistics
 from assets.steps.evaluation_sets import EvaluationSets, index_file
 from assets.steps.jobs import ShardJob, ShardRecord, code_version, parts_of
@@ -109,6 +109,25 @@ def contamination(
     return lake.commit("contamination", parts_of(records, "contamination"), replace={"snapshot": snapshot})
 
 
+def page_quality(
+    lake: Lake, engine: Engine, snapshot: str, weights: Path | None = None, on_progress: OnProgress | None = None
+) -> Commit:
+    """Scores every document by the classifier of that file (None: the packaged one). Raises as `documents`."""
+    from kernels.text.quality_model import PACKAGED  # here: whoever only asks how things stand loads no kernel
+
+    path = weights or PACKAGED
+    jobs = _jobs(
+        lake,
+        "page_quality",
+        snapshot,
+        per_shard=[],
+        config={"classifier": file_sha256(path)},
+        places={"classifier": str(path)},
+    )
+    records = engine.run("page_quality", jobs, on_progress)
+    return lake.commit("page_quality", parts_of(records, "page_quality"), replace={"snapshot": snapshot})
+
+
 def annotation_statistics(lake: Lake, snapshot: str) -> Commit:
     """Summarises every annotation, by language and host. Raises TableMissing, CommitConflict."""
     lake.verify("documents", "annotations", snapshot=snapshot)
@@ -123,7 +142,7 @@ def decisions(lake: Lake, snapshot: str, policy: Policy) -> Commit:
     lake.verify("annotations", snapshot=snapshot)
     parts: list[PartFile] = []
     for shards in _groups_of_shards(lake, "annotations", snapshot):
-        some = decide.annotated(lake, snapshot).filter(pl.col("shard").is_in(shards))
+        some = decide.annotated(lake, snapshot, looked_at(policy)).filter(pl.col("shard").is_in(shards))
         parts += lake.write_parts("decisions", decide.decisions(some, policy))
     note = {"policy": policy.id, "rules": policy.digest}
     return lake.commit("decisions", parts, replace={"snapshot": snapshot}, note=note)

@@ -28,6 +28,7 @@ STEPS = {
     "documents": "assets.steps.shard",
     "annotations": "assets.steps.annotate",
     "contamination": "assets.steps.contamination",
+    "page_quality": "assets.steps.page_quality",
     "signatures": "assets.steps.signatures",
     "corpus": "assets.steps.corpus",
     "scrubbed": "assets.steps.scrubbed",

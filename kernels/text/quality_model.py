@@ -8,7 +8,7 @@ weights were not fitted to. The weights know no more than the few hundred Englis
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from numba import njit
@@ -19,6 +19,7 @@ from kernels.text.scripts import CODES, code_points, kinds_and_counts, script_ta
 
 BITS = 14  # log2 of the number of buckets
 READ_POINTS = 32_768  # code points
+PACKAGED = Path(__file__).parent / "weights" / "quality.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,7 @@ class QualityModel:
 @lru_cache(maxsize=1)
 def packaged() -> QualityModel:
     """The classifier that comes with the package."""
-    return parse(packaged_bytes())
-
-
-def packaged_bytes() -> bytes:
-    """Its file, a safetensors one."""
-    return (files("kernels.text") / "weights" / "quality.safetensors").read_bytes()
+    return parse(PACKAGED.read_bytes())
 
 
 def parse(content: bytes) -> QualityModel:

@@ -67,8 +67,8 @@ def queue(
     labelled: Collection[str],
     *,
     length: int,
+    draw: np.ndarray,
     skipped: int = 0,
-    seed: int = 0,
     every: int = 4,
 ) -> list[str]:
     """The next pages for one labeller, at most `length`: those whose calibrated score is nearest to 0.5 (uncertainty
@@ -76,24 +76,24 @@ def queue(
     say something of pages that are nowhere near the border.
 
     scores: float64[pages], NaN (never scored) comes last. labelled: doc_ids that the labeller is done with; none of
-    them comes. skipped: how many to leave out at the front. every: which place is drawn (4: the fourth, the eighth, …,
-    counted from the first label on, so that labelling moves on to it); 0 draws none. The draw is the order of a keyed
-    hash: the same pages, labels and seed give the same queue.
+    them comes. draw: of `drawn`, for the same pages. skipped: how many to leave out at the front. every: which place is
+    drawn (4: the fourth, the eighth, …, counted from the first label on, so that labelling moves on to it); 0: none.
     """
     done = set(labelled)
-    left = [place for place, doc_id in enumerate(doc_ids) if doc_id not in done]
-    wanted = min(skipped + length, len(left))
+    left = np.array([place for place, doc_id in enumerate(doc_ids) if doc_id not in done], np.int64)
+    names, wanted = [doc_ids[place] for place in left.tolist()], min(skipped + length, left.size)
     distance = np.nan_to_num(np.abs(np.asarray(scores, float)[left] - 0.5), nan=np.inf)
-    uncertain = iter(_least(distance, [doc_ids[place] for place in left], wanted))
-    drawn = iter(())
-    if every:
-        keys = np.array([xxhash.xxh3_64_intdigest(doc_ids[place], seed) for place in left], np.uint64)
-        drawn = iter(_least(keys, [doc_ids[place] for place in left], wanted))
+    orders = [iter(_least(keys, names, wanted)) for keys in (distance, draw[left])]
     chosen: dict[str, None] = {}
     while len(chosen) < wanted:
-        is_drawn = every and (len(done) + len(chosen) + 1) % every == 0
-        chosen.setdefault(next(one for one in (drawn if is_drawn else uncertain) if one not in chosen))
+        is_drawn = bool(every) and (len(done) + len(chosen) + 1) % every == 0
+        chosen.setdefault(next(one for one in orders[is_drawn] if one not in chosen))
     return list(chosen)[skipped:]
+
+
+def drawn(doc_ids: Sequence[str], seed: int = 0) -> np.ndarray:
+    """uint64[pages]: an order at random that depends on each page's id and the seed alone (a keyed hash)."""
+    return np.array([xxhash.xxh3_64_intdigest(doc_id, seed) for doc_id in doc_ids], np.uint64)
 
 
 def _least(keys: np.ndarray, names: Sequence[str], count: int) -> list[str]:

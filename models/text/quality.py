@@ -80,12 +80,14 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     report(f"{KIND}: {len(rows)} texts, AUC {figures['auc_mean']} ± {figures['auc_spread']}")
     share, bias = fit(products, y, settings.strength)
     identity = {
+        "trained": True,
         "texts": len(rows),
         "texts_left_out": len(labelled) - len(rows),
         "good": int(y.sum()),
         "labels_sha256": sha256_file(path),
         "trained_on": config.get("name", path.name),
         "settings": asdict(settings),
+        "auc": figures["auc_mean"],
         "cross_validation": figures,
     }
     with building(out / "final") as temporary:

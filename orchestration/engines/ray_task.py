@@ -1,8 +1,9 @@
 """What runs on a node of a Ray cluster for one shard: the same worker program as everywhere, and words about how it is.
 
 The task keeps one worker process (`python -m assets.steps.worker`) between shards. Nothing of the home needs to be on
-the node: the job's folder is a scratch folder there, the ledger and the index of evaluation sets come along as bytes,
-and the record goes back by value. Only the crawl and the tables must be reachable under the same path or URL.
+the node: the job's folder is a scratch folder there, the ledger, the index of evaluation sets and the classifier come
+along as bytes, and the record goes back by value. Only the crawl and the tables must be reachable under the same path
+or URL.
 """
 
 from __future__ import annotations
@@ -128,8 +129,9 @@ def carried_files(job: ShardJob) -> dict[str, Path]:
     if home := job.places.get("home"):
         entries = sorted(Path(home, "takedowns").glob("[0-9]*.json"))
         files |= {f"home/takedowns/{path.name}": path for path in entries}
-    if index := job.places.get("index"):
-        files["index"] = Path(index)
+    for name in ("index", "classifier"):
+        if path := job.places.get(name):
+            files[name] = Path(path)
     return files
 
 
@@ -139,7 +141,7 @@ def _moved(job: ShardJob, scratch: Path, carried: dict[str, bytes]) -> ShardJob:
         path = scratch / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    ours = {"home": scratch / "home", "index": scratch / "index"}
+    ours = {"home": scratch / "home", **{name: scratch / name for name in ("index", "classifier")}}
     if not os.access(job.places.get("cache", ""), os.W_OK):
         ours["cache"] = _base() / "cache"  # the home is not shared: this node builds the block lists' arrays once
     places = {**job.places, **{name: str(path) for name, path in ours.items() if name in job.places}}

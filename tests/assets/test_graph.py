@@ -14,6 +14,7 @@ from assets.conventions import (
     BLOCKING,
     MONTHLY,
     NIGHTLY,
+    REFRESH_BUT_FOR_SCORES,
     REFRESH_WHEN_SOUND,
     SOUND,
     TRAIN_WEEKLY_WHEN_SOUND,
@@ -26,15 +27,24 @@ REPO = Path(__file__).resolve().parents[2]
 SPECS = order(defs)
 BY_NAME = {spec.key.to_user_string(): spec for spec in SPECS}
 STAGES = [
-    "crawl_fetches", "crawl_manifest", "documents", "annotations", "annotation_statistics", "contamination",
-    "search_index", "decisions", "signatures", "duplicate_clusters", "repeated_text", "corpus", "corpus_card",
-    "corpus_clusters", "tokenizer", "token_shards", "base_model", "synthetic_candidates", "gradient_features",
-    "diverse_candidates", "sft_dataset", "sft_model", "rl_tasks", "rl_model", "scorecard", "released_model",
+    "labels", "quality_classifier", "crawl_fetches", "crawl_manifest", "documents", "annotations",
+    "annotation_statistics", "contamination", "search_index", "page_quality", "decisions", "signatures",
+    "duplicate_clusters", "repeated_text", "corpus", "corpus_card", "corpus_clusters", "tokenizer", "token_shards",
+    "base_model", "synthetic_candidates", "gradient_features", "diverse_candidates", "sft_dataset", "sft_model",
+    "rl_tasks", "rl_model", "preferences", "scorecard", "released_model",
 ]  # fmt: skip
-PER_SNAPSHOT = STAGES[: STAGES.index("corpus_card")]
+PER_SNAPSHOT = STAGES[STAGES.index("crawl_fetches") : STAGES.index("corpus_card")]
 NO_TABLES = {"search_index"}  # of the data plane: directories
 RECORDS = ["takedown_reports", "refresh_report"]  # of what happened; nothing is built on them
-TRAINED = ["tokenizer", "token_shards", "base_model", "synthetic_candidates", "sft_model", "rl_model"]
+TRAINED = [
+    "quality_classifier",
+    "tokenizer",
+    "token_shards",
+    "base_model",
+    "synthetic_candidates",
+    "sft_model",
+    "rl_model",
+]
 
 
 def parents(name: str) -> set[str]:
@@ -45,8 +55,8 @@ def test_every_stage_is_in_the_graph_and_nothing_else():
     assert set(BY_NAME) == {*STAGES, *RECORDS}
 
 
-def test_everything_descends_from_the_crawl():
-    reached = {"crawl_fetches"}
+def test_everything_descends_from_the_crawl_and_from_people():
+    reached = {"crawl_fetches", "labels"}
     for spec in SPECS:
         if parents(spec.key.to_user_string()) & reached:
             reached.add(spec.key.to_user_string())
@@ -114,7 +124,9 @@ def test_training_is_never_eager():
 
 def test_all_conditions_ask_for_sound_inputs():
     for spec in [BY_NAME[name] for name in STAGES]:
-        assert spec.automation_condition in (REFRESH_WHEN_SOUND, TRAIN_WEEKLY_WHEN_SOUND)
+        scored = REFRESH_BUT_FOR_SCORES if spec.key.to_user_string() == "decisions" else REFRESH_WHEN_SOUND
+        assert spec.automation_condition in (scored, TRAIN_WEEKLY_WHEN_SOUND)
+    assert "all_deps_blocking_checks_passed" in [one.get_label() for one in REFRESH_BUT_FOR_SCORES.operands]
     for condition in (REFRESH_WHEN_SOUND, TRAIN_WEEKLY_WHEN_SOUND):
         assert SOUND in condition.operands
 
@@ -139,14 +151,16 @@ def test_jobs_cover_the_graph_without_overlap():
     }
     assert chosen == {
         "pages": set(PER_SNAPSHOT),
-        "models": set(STAGES) - set(PER_SNAPSHOT),
+        "models": set(STAGES) - set(PER_SNAPSHOT) - {"labels", "quality_classifier"},
+        "curation": {"labels", "quality_classifier"},
         "takedowns": {"takedown_reports"},
         "report": {"refresh_report"},
     }
 
 
 def test_recipe_fields_exist_and_decide_every_learning_stage():
-    assert set(RECIPE_FIELDS) == set(STAGES) - set(PER_SNAPSHOT) - {"corpus_card", "corpus_clusters"}
+    of_people = {"labels", "quality_classifier", "preferences"}
+    assert set(RECIPE_FIELDS) == set(STAGES) - set(PER_SNAPSHOT) - {"corpus_card", "corpus_clusters"} - of_people
     for name in RECIPE_FIELDS:
         configs = [config_of(name, recipe=recipe, policy="fineweb") for recipe in ("smoke", "demo")]
         assert set(configs[0]) == {"seed", "threads", *RECIPE_FIELDS[name]}

@@ -180,4 +180,4 @@ def test_annotations_without_the_column_are_refused():
 
 
 def test_every_column_that_a_rule_may_name_is_in_the_annotations():
-    assert set(columns()) - {"contaminated_by"} <= set(schemas.table("annotations").schema.names)
+    assert set(columns()) - {"contaminated_by", "curated_quality"} <= set(schemas.table("annotations").schema.names)

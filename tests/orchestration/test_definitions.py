@@ -86,6 +86,7 @@ def test_sensors_and_schedule_run_without_being_switched_on():
         "snapshot_discovery",
         "automation",
         "ledger_watcher",
+        "label_watcher",
         "policy_watcher",
     }
     assert nightly.default_status == dg.DefaultScheduleStatus.RUNNING

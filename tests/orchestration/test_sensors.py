@@ -8,13 +8,15 @@ import pytest
 from dagster._core.events import EngineEventData
 from dagster._core.test_utils import create_run_for_test
 
+from assets.judgements.said import Page, Said
+from assets.judgements.store import Judgements
 from assets.occupied import HomeInUse, taking_out, working
 from assets.resources import CrawlResource, LakeResource, RecipeResource
 from assets.steps.ledger import REPORT, Ledger
 from assets.steps.scopes import scope
 from orchestration.runs import end_killed_runs
 from orchestration.schedules import nightly
-from orchestration.sensors import ATTEMPTS, ledger_watcher, policy_watcher, snapshot_discovery
+from orchestration.sensors import ATTEMPTS, label_watcher, ledger_watcher, policy_watcher, snapshot_discovery
 
 STARTED = dg.DagsterRunStatus.STARTED
 POLICY = """
@@ -76,6 +78,17 @@ def test_takedown_waits_while_a_run_is_at_work(instance, tmp_path):
     run = create_run_for_test(instance, job_name="pages", status=STARTED)
     [said] = ticks(ledger_watcher, instance, {"lake": LakeResource(home=str(tmp_path))}, 1)
     assert isinstance(said, dg.SkipReason) and run.run_id in str(said.skip_message)
+
+
+def test_labels_are_put_into_the_table_once_until_somebody_says_more(instance, tmp_path):
+    resources, store = {"lake": LakeResource(home=str(tmp_path))}, Judgements(tmp_path)
+    assert requests(ticks(label_watcher, instance, resources, 2)) == []
+    store.add([Said(Page("p", "A", "https://a.org/p", "0", "text"), "good")], "Ann")
+    [asked] = requests(ticks(label_watcher, instance, resources, 3))
+    assert asked.asset_selection == [dg.AssetKey(["labels"])]  # nothing is trained
+    store.undo("Ann")
+    [again] = requests(ticks(label_watcher, instance, resources, 3))
+    assert again.run_key != asked.run_key
 
 
 def test_policy_is_asked_about_once_until_it_changes(instance, tmp_path, monkeypatch):

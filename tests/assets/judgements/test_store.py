@@ -1,4 +1,4 @@
-"""The store of labels: two at once lose nothing, the newest counts, undo gives back what was, takedowns leave no byte."""
+"""The store of labels: two at once lose nothing, the newest counts, undo gives back, a takedown leaves no byte."""
 
 import random
 import sqlite3

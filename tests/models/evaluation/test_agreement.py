@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.evaluation.agreement import kappa, queue
+from models.evaluation.agreement import drawn, kappa
+from models.evaluation.agreement import queue as queued
 
 
 def table(counts: dict[tuple[str, str], int]) -> tuple[list[str], list[str]]:
@@ -63,6 +64,10 @@ def test_kappa_does_not_care_who_comes_first_or_in_which_order(pairs):
 def test_nothing_or_unequal_lists_are_refused(one, other):
     with pytest.raises(ValueError, match="as many labels"):
         kappa(one, other)
+
+
+def queue(ids, scores, labelled, *, seed=0, **settings) -> list[str]:
+    return queued(ids, scores, labelled, draw=drawn(ids, seed), **settings)
 
 
 IDS, SCORES = ["d", "b", "c", "a", "e", "f"], np.array([0.9, 0.4, 0.6, 0.5, np.nan, 0.02])
