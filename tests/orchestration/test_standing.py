@@ -98,3 +98,14 @@ def test_home_that_cannot_be_looked_at_is_said_in_one_line(tmp_path):
     assert done.stderr == f"nothing was made in {tmp_path} yet: run `stemma demo`, or name another --home\n"
     with surveying(Home(tmp_path)) as states, pytest.raises(SurveyFailed, match="nothing was made"):
         states()
+
+
+def test_look_loads_no_kernels_and_nothing_that_runs_or_fetches(located):
+    code = (
+        "import sys; from orchestration.standing import main; main(sys.argv[1]); print(); print(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(located.root)], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    unneeded = {"torch", "numba", "spacy", "mlflow", "datatrove", "pandas", "typer", "assets.crawl_index.fetch"}
+    unneeded |= {f"orchestration.{name}" for name in ("definitions", "nightly", "sensors", "runs")}
+    assert "orchestration.lineage" in loaded and loaded & unneeded == set()
