@@ -13,12 +13,11 @@ import pyarrow as pa
 from kernels.tokens.shards import SplitReader
 from models.artifacts import digest, read_manifest, sha256_file
 from models.config import InputError, RlRecipe, from_dict
-from models.data.loader import WindowLoader
 from models.data.order import EXAMPLES_CONSUMED, PROBLEMS_CONSUMED, step_rows, update_problems
+from models.data.packing import loader_of
 from models.data.provenance import PROVENANCE
 from models.data.sft import read_columns
 from models.evaluation.accuracy import load_tasks
-from models.seeds import derive
 
 STAGES = {"base_model": "pretrain", "sft_model": "sft", "rl_model": "rl"}  # kind of a model → its recipe's part
 EXAMPLE_COLUMNS = ("example_id", "candidate_id", "problem_id", "split", "loss_mask")
@@ -48,10 +47,7 @@ def batch(model_dir: Path, data: Path | Sequence[Path], step: int) -> pa.Table:
     if isinstance(data, Path):
         if manifest["kind"] != "base_model" or digest(data) != manifest["shards"]:
             raise OtherData(f"the model {model_dir.name} was not trained on {data}")
-        loader = WindowLoader(
-            SplitReader(data, "train"), settings["batch_size"], settings["seq_len"], derive(seed, "order")
-        )
-        return loader.documents(step - 1)
+        return loader_of(SplitReader(data, "train"), settings, seed).documents(step - 1)
     if [sha256_file(file) for file in data] != manifest.get("data", manifest.get("tasks")):
         raise OtherData(f"the model {model_dir.name} was not trained on {', '.join(map(str, data))}")
     if manifest["kind"] == "sft_model":

@@ -2,16 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kernels.device.logprobs import Settings
+from kernels.device.logprobs_reference import IGNORED
+from kernels.device.losses import cross_entropy
 from kernels.tokens.shards import CorruptShard, SplitReader
 from models.artifacts import digest, verify
 from models.config import InputError, PretrainRecipe, as_dict
-from models.data.loader import WindowLoader, write_consumed
+from models.data.loader import write_consumed
+from models.data.packing import PackedBatch, PackedLoader, loader_of
 from models.data.tokenizer import END_OF_TEXT_ID, load_tokenizer, tokenizer_sha256
 from models.evaluation.bits import BitsPerByte, model_bits, token_bytes, uniform_bits, unigram_bits
 from models.inference.sampler import generate
@@ -20,8 +25,10 @@ from models.recipes import resolve
 from models.seeds import derive
 from models.training.checkpoint import save_final
 from models.training.loop import LoopSettings, Loss, autocast, choose_device, deterministic, token_loss, train
+from models.training.muon import muon_adamw, named
 from models.training.optim import Schedule, adamw
 from models.training.recorder import Recorder
+from models.training.spikes import SpikeRule
 
 SAMPLE_TEMPERATURE = 0.8
 
@@ -36,6 +43,50 @@ def schedule_of(recipe: PretrainRecipe) -> Schedule:
         cooldown_fraction=recipe.cooldown_fraction,
         final_fraction=recipe.final_lr_fraction,
     )
+
+
+def optimizer_of(model: Transformer, recipe: PretrainRecipe) -> torch.optim.Optimizer:
+    """The optimizer that a recipe describes."""
+    betas = {"beta1": recipe.beta1, "beta2": recipe.beta2, "eps": recipe.adam_eps}
+    if recipe.optimizer == "adamw":
+        return adamw(model, weight_decay=recipe.weight_decay, **betas)
+    return muon_adamw(
+        model,
+        learning_rate=recipe.learning_rate,
+        muon_learning_rate=recipe.muon_learning_rate,
+        weight_decay=recipe.weight_decay,
+        **betas,
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of seq_len + 1 tokens; without targets every next token is one, without segments rows are one document."""
+
+    ids_BT: Tensor
+    targets_BT: Tensor | None = None  # bool, of the next tokens
+    segments_BT: Tensor | None = None
+
+
+def loss_of(recipe: PretrainRecipe) -> Callable[[Transformer, Batch], Loss]:
+    """Next-token cross-entropy with z-loss, as a recipe describes it."""
+
+    def loss(model: Transformer, batch: Batch) -> Loss:
+        inputs_BT, next_BT = batch.ids_BT[:, :-1], batch.ids_BT[:, 1:]
+        masked = recipe.document_masking and batch.segments_BT is not None
+        segments_BT = batch.segments_BT[:, :-1] if masked and batch.segments_BT is not None else None
+        if recipe.head == "materialised":
+            logits_BTV = model(inputs_BT, segment_ids_BT=segments_BT)
+            return token_loss(logits_BTV, next_BT, batch.targets_BT, z_loss=recipe.z_loss)
+        hidden_ND = model.hidden(inputs_BT, segment_ids_BT=segments_BT).flatten(0, 1)
+        real_BT = torch.ones_like(next_BT, dtype=torch.bool) if batch.targets_BT is None else batch.targets_BT
+        targets_N = next_BT.where(real_BT, IGNORED).flatten()
+        settings = Settings(entropy=False)
+        value, stats = cross_entropy(hidden_ND, model.head.weight, targets_N, z_loss=recipe.z_loss, settings=settings)
+        nats = -stats.selected.sum() / real_BT.sum().clamp(min=1)
+        return Loss(value, {"nats_per_token": nats}, tokens=next_BT.numel())
+
+    return loss
 
 
 def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dict[str, Any]:
@@ -65,27 +116,28 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     model = Transformer(dataclasses.replace(recipe.model, vocab_size=vocab_size), derive(recipe.seed, "init")).to(
         device
     )
-    optimizer = adamw(
-        model,
-        weight_decay=pretrain.weight_decay,
-        beta1=pretrain.beta1,
-        beta2=pretrain.beta2,
-        eps=pretrain.adam_eps,
-    )
-    loader = WindowLoader(training, pretrain.batch_size, pretrain.seq_len, derive(recipe.seed, "order"))
+    optimizer = optimizer_of(model, pretrain)
+    settings = as_dict(pretrain)
+    loader = loader_of(training, settings, recipe.seed)
     identity = {
         "parent": None,
         "recipe": recipe.name,
         "seed": recipe.seed,
         "threads": recipe.threads,
-        "pretrain": as_dict(pretrain),
+        "pretrain": settings,
         "shards": digest(shards_dir),
         "tokenizer_sha256": shards["tokenizer_sha256"],
     }
     report(f"pretrain: {model.config.n_params:,} parameters, {training.tokens:,} tokens, {pretrain.steps} steps")
 
-    def loss(model: Transformer, batch: Tensor) -> Loss:
-        return token_loss(model(batch[:, :-1]), batch[:, 1:], z_loss=pretrain.z_loss)
+    def batch_at(step: int) -> Batch:
+        read = loader.batch(step)
+        if not isinstance(read, PackedBatch):
+            return Batch(torch.from_numpy(read).to(device))
+        return Batch(*(torch.from_numpy(one).to(device) for one in (read.ids, read.targets, read.segments)))
+
+    def documents(step: int) -> str:
+        return "documents " + named(sorted(set(loader.documents(step)["doc_id"].to_pylist())), 8)
 
     def after_step(step: int, recorder: Recorder) -> dict[str, float]:
         if step % pretrain.sample_every == 0:
@@ -101,27 +153,39 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     recorder = train(
         model,
         optimizer,
-        lambda step: torch.from_numpy(loader.batch(step)).to(device),
-        loss,
+        batch_at,
+        loss_of(pretrain),
         schedule=schedule_of(pretrain),
-        settings=LoopSettings(pretrain.checkpoint_every, pretrain.log_every, pretrain.grad_clip, "pretrain"),
+        settings=LoopSettings(
+            pretrain.checkpoint_every,
+            pretrain.log_every,
+            pretrain.grad_clip,
+            "pretrain",
+            SpikeRule() if pretrain.skip_spikes else None,
+        ),
         workdir=out,
         identity=identity,
         after_step=after_step,
+        describe=documents,
     )
     with autocast(device):
         bits = model_bits(model, heldout, sizes)
+    consumed, table = out / "consumed.parquet", loader.consumed(pretrain.steps)
+    packed = isinstance(loader, PackedLoader)
     figures = {
         **_bits_figures(
             bits, uniform_bits(heldout, sizes, vocab_size), unigram_bits(heldout, training, sizes, vocab_size)
         ),
         "steps": pretrain.steps,
-        "tokens_trained": pretrain.steps * pretrain.batch_size * pretrain.seq_len,
+        "tokens_trained": sum(table["reads"].to_pylist())
+        if packed
+        else pretrain.steps * pretrain.batch_size * pretrain.seq_len,
         "tokens_available": training.tokens,
     }
     recorder.log(pretrain.steps, **{name: value for name, value in figures.items() if name.startswith("bpb_")})
-    consumed = out / "consumed.parquet"
-    write_consumed(loader.consumed(pretrain.steps), consumed)
+    if packed:
+        figures["packing_waste"] = loader.waste
+    write_consumed(table, consumed)
     manifest = save_final(
         out / "final", model, tokenizer_dir, {**identity, **figures}, kind="base_model", files={consumed.name: consumed}
     )

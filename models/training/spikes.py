@@ -36,8 +36,8 @@ class SpikeWatch:
     def is_spike(self, loss: float, norm: float) -> bool:
         """Whether a step of this loss and norm (finite) is to be left out; notes it either way.
 
-        A spike enters the window as the limit that it broke: it hides no later one, and a lasting change of level widens
-        the limits step by step until it is followed.
+        A spike enters the window as the limit that it broke: it hides no later one, and a lasting change of level
+        widens the limits step by step until it is followed.
         """
         seen, ring = int(self.tensor[0, 0]), self.tensor[1:]
         values = torch.tensor([loss, norm], dtype=torch.float64)

@@ -54,7 +54,8 @@ def config(overrides: dict, **paths) -> dict:
     return {"recipe": "smoke", "seed": SEED, "overrides": small, **{name: str(path) for name, path in paths.items()}}
 
 
-def test_base_model_names_exactly_the_documents_that_its_batches_held(tmp_path, tokenizer, monkeypatch):
+@pytest.mark.parametrize("packing", ["windows", "best_fit"])
+def test_base_model_names_exactly_the_documents_that_its_batches_held(tmp_path, tokenizer, monkeypatch, packing):
     """Every document is one token of its own, repeated, so that a batch says by itself whose it is."""
     directory, vocab = tokenizer
     rng, shards = np.random.default_rng(1), tmp_path / "shards"
@@ -68,16 +69,22 @@ def test_base_model_names_exactly_the_documents_that_its_batches_held(tmp_path, 
         splits[split] = writer.close()
     write_manifest(shards, tokenizer_sha256=tokenizer_sha256(directory), vocab_size=vocab, splits=splits)
     taken = watched(monkeypatch, pretrain)
-    changes = {"pretrain": {"steps": STEPS, "batch_size": 3, "seq_len": 24, "eval_every": 99, "sample_every": 99}}
+    sizes = {"steps": STEPS, "batch_size": 3, "seq_len": 24, "packing": packing}
+    changes = {"pretrain": sizes | {"eval_every": 99, "sample_every": 99}}
     pretrain.run(config(changes, shards_dir=shards, tokenizer_dir=directory), tmp_path / "out", lambda line: None)
     assert len(taken) == STEPS
-    reads = Counter(f"doc-{token:03d}" for one in taken for token in one.numpy().ravel().tolist())
+    held_at = [
+        [row[row >= 10].tolist() for row in one.ids_BT]
+        for one in taken  # smaller ids are padding
+    ]
+    reads = Counter(f"doc-{token:03d}" for rows in held_at for row in rows for token in row)
     consumed = pq.read_table(tmp_path / "out" / "final" / "consumed.parquet").to_pylist()
     assert {row["doc_id"]: row["reads"] for row in consumed} == reads
-    assert sum(reads.values()) == STEPS * 3 * 25
-    for step, held in enumerate(taken, start=1):
+    whole_rows = sum(reads.values()) == STEPS * 3 * 25
+    assert whole_rows is (packing == "windows")
+    for step, held in enumerate(held_at, start=1):
         said = batch(tmp_path / "out" / "final", shards, step).to_pylist()
-        for row, ids in enumerate(held.numpy().tolist()):
+        for row, ids in enumerate(held):
             own = [one for one in said if one["row"] == row]
             assert [int(one["doc_id"][-3:]) for one in own for _ in range(one["tokens"])] == ids
             assert all(one["start"] >= 0 and one["start"] + one["tokens"] <= lengths[one["doc_id"]] for one in own)

@@ -1,5 +1,6 @@
 """Pretraining is repeatable to the byte, also when the process is killed."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -15,8 +17,13 @@ import torch
 from kernels.tokens.shards import SplitReader
 from models.__main__ import main
 from models.artifacts import digest, verify
+from models.data.batches import batch
 from models.data.loader import WindowLoader
+from models.data.packing import PackedLoader, loader_of
+from models.nets.transformer import Transformer
+from models.recipes import resolve
 from models.seeds import derive
+from models.training import pretrain
 from models.training.checkpoint import load_model
 from models.training.recorder import read_metrics
 
@@ -82,6 +89,70 @@ def test_killed_and_restarted_equals_uninterrupted(tmp_path, pretrain_config, co
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
     curves = [[(r["step"], r["metrics"].get("loss")) for r in read_metrics(d)] for d in (out, base_model_dir.parent)]
     assert curves[0] == curves[1]
+
+
+OPTIONS = {
+    "muon": {"optimizer": "muon", "muon_learning_rate": 0.01, "skip_spikes": True},
+    "packed": {"packing": "best_fit"},
+    "masked": {"packing": "best_fit", "document_masking": True},
+    "chunked": {"head": "chunked"},
+    "all": {"optimizer": "muon", "packing": "best_fit", "document_masking": True, "head": "chunked"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_train_repeatably_and_are_told_in_the_manifest(tmp_path, pretrain_config, trained, silent, name):
+    config = pretrain_config | {"overrides": override_pretrain(pretrain_config, **OPTIONS[name])}
+    for out in ("one", "two"):
+        pretrain.run(config, tmp_path / out, silent)
+    assert digest(tmp_path / "one" / "final") == digest(tmp_path / "two" / "final")
+    manifest = verify(tmp_path / "one" / "final")
+    assert OPTIONS[name].items() <= manifest["pretrain"].items()
+    assert manifest["bpb_heldout"] < manifest["bpb_uniform"]
+    reader = SplitReader(trained["shards_dir"], "train")
+    loader = loader_of(reader, manifest["pretrain"], pretrain_config["seed"])
+    table = pq.read_table(tmp_path / "one" / "final" / "consumed.parquet")
+    assert table.equals(loader.consumed(manifest["steps"]))
+    if "packing" in OPTIONS[name]:
+        assert manifest["tokens_trained"] == sum(table["reads"].to_pylist())
+        assert manifest["packing_waste"] == loader.waste < 0.2
+    named = batch(tmp_path / "one" / "final", trained["shards_dir"], 3)
+    assert named.equals(loader.documents(2)) and set(named["doc_id"].to_pylist()) <= set(table["doc_id"].to_pylist())
+
+
+def override_pretrain(config, **options):
+    changes = config["overrides"]
+    return changes | {"pretrain": changes["pretrain"] | options}
+
+
+def test_a_chunked_head_learns_what_a_materialised_one_does(tmp_path, pretrain_config, base_model_dir, silent):
+    config = pretrain_config | {"overrides": override_pretrain(pretrain_config, head="chunked")}
+    pretrain.run(config, tmp_path, silent)
+    ours, theirs = (
+        [r["metrics"] for r in read_metrics(d) if "loss" in r["metrics"]] for d in (tmp_path, base_model_dir.parent)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert one["nats_per_token"] == pytest.approx(other["nats_per_token"], rel=1e-4)
+
+
+def test_a_packed_row_with_masks_computes_what_its_documents_compute_alone(pretrain_config, trained):
+    recipe = resolve(pretrain_config | {"overrides": override_pretrain(pretrain_config, **OPTIONS["masked"])})
+    reader = SplitReader(trained["shards_dir"], "train")
+    model = Transformer(dataclasses.replace(recipe.model, vocab_size=reader.vocab_size), seed=1)
+    packed = PackedLoader(reader, 2, 63, 1).batch(0)
+    whole = pretrain.Batch(*(torch.from_numpy(one) for one in (packed.ids, packed.targets, packed.segments)))
+    value = pretrain.loss_of(dataclasses.replace(recipe.pretrain, z_loss=0.0))(model, whole).value.detach()
+    total, count = 0.0, 0
+    model.requires_grad_(False)
+    for ids, segments, targets in zip(packed.ids, packed.segments, packed.targets, strict=True):
+        for segment in range(segments.max() + 1):
+            places = np.flatnonzero(segments[:-1] == segment)
+            alone = model(torch.from_numpy(ids[places])[None]).log_softmax(-1)[0]
+            chosen = alone.gather(-1, torch.from_numpy(ids[places + 1])[:, None])[:, 0]
+            total -= float(chosen[torch.from_numpy(targets[places])].sum())
+            count += int(targets[places].sum())
+    assert float(value) == pytest.approx(total / count, rel=1e-5) and count > 60
 
 
 def test_another_seed_gives_another_model(tmp_path, pretrain_config, config_file, base_model_dir):
