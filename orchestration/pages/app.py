@@ -25,6 +25,8 @@ ROOMS = ("orchestration", "assets", "models", "kernels")
 # one module a page, each with its `router`
 PAGES: tuple[str, ...] = (
     "launching",
+    "probe",
+    "chat",
 )  # fmt: skip
 log = logging.getLogger(__name__)
 

@@ -119,6 +119,11 @@ class Speaker:
                 if event["event"] == "done":
                     return
 
+    def start(self) -> None:
+        """Starts the program if it is not there, without waiting: somebody is about to ask. Says nothing of trouble."""
+        with self._lock, suppress(Unanswered):
+            self._running()
+
     def close(self) -> None:
         """Ends the program; what is under way gets Unanswered."""
         with self._lock:

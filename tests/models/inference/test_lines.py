@@ -62,6 +62,8 @@ def test_ids_and_conversations_are_probed_as_they_would_be_read(base_model_dir):
     by_ids, by_messages = ask({"id": "1", "ids": [0, 9, 8], **common}, {"id": "2", "messages": messages, **common})
     assert [token["token"] for token in by_ids["tokens"]] == [0, 9, 8]
     assert [len(token.get("top", ())) for token in by_ids["tokens"]] == [0, 0, 2] and len(by_ids["next"]["top"]) == 2
+    (beyond,) = ask({"id": "1", "ids": [0, 9, 8], **common, "places": [70]})
+    assert [beyond["next"], *beyond["tokens"][2:]] == [by_ids["next"], by_ids["tokens"][2] | {"top": []}]
     assert by_messages["tokens"][0]["special"] and by_messages["tokens"][0]["text"] == "<|im_start|>"
 
 

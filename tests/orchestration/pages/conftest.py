@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from assets.lake import Lake
 from orchestration.pages.app import build
 from orchestration.pages.settings import PageSettings
+from orchestration.pages.speaking import NAME, Speaker
+from tests.orchestration.pages import voices_home
 from tests.small_demo import Demo
 
 
@@ -43,3 +46,25 @@ def pages(pages_of, smoke: Demo) -> TestClient:
 def empty(pages_of, tmp_path: Path) -> TestClient:
     """The pages of a home in which nothing was made."""
     return pages_of(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def speaking_lake(tmp_path_factory) -> Lake:
+    """A home with small models that answer at once (voices_home.py). Tests must not change it."""
+    return voices_home.make(tmp_path_factory.mktemp("voices") / "home")
+
+
+@pytest.fixture(scope="session")
+def models_program(tmp_path_factory) -> Iterator[Speaker]:
+    """The program beside the pages, one for all tests: it takes seconds to start."""
+    speaker = Speaker(tmp_path_factory.mktemp("program") / "models.log")
+    yield speaker
+    speaker.close()
+
+
+@pytest.fixture
+def asking(pages_of, speaking_lake: Lake, models_program: Speaker) -> TestClient:
+    """The pages of that home."""
+    client = pages_of(speaking_lake.local)
+    client.app.state.site.kept[NAME] = models_program
+    return client
