@@ -51,8 +51,11 @@ def page(address: str, asset: str, digest: str, partition: str, corpus: str | No
 
 
 def table(rows: Iterable[Mapping[str, str | int | float]]) -> dg.TableMetadataValue | dg.TextMetadataValue:
-    """Rows as Dagster shows tables; they all have the same columns."""
-    records = [dg.TableRecord(dict(row)) for row in rows]
+    """Rows as Dagster shows tables, four digits of a fraction; they all have the same columns."""
+    records = [
+        dg.TableRecord({name: float(f"{v:.4g}") if isinstance(v, float) else v for name, v in row.items()})
+        for row in rows
+    ]
     return dg.MetadataValue.table(records) if records else dg.MetadataValue.text("none")
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -50,13 +51,18 @@ def serve(settings: PageSettings) -> None:
 
 
 def preload(site: Site) -> None:
-    """Reads the rows of all pages before anybody asks for them; a home that has none yet is no fault."""
+    """Reads the rows of all pages, loads the text kernels and looks how models stand before anybody asks; a home that
+    has no rows or models yet is no fault."""
+    from orchestration.pages.document_panels import warm
+    from orchestration.pages.models import checkpoints, standing
     from orchestration.pages.shelf import NothingYet
 
-    try:
+    with suppress(NothingYet):
         site.shelf.look()
-    except NothingYet:
-        return
+    warm()
+    with suppress(NothingYet):
+        checkpoints(site)
+        standing(site)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from assets.lake import Lake
 from orchestration.checkpoints import Checkpoint
 from orchestration.pages.model_reading import Share, shares
 
-FACTS = ("seed", "teacher", "chosen_with", "parent", "heldout_fraction")  # of the manifest, beside its counts
+GENERATORS_SHOWN = 12
 
 
 class UnknownData(LookupError):
@@ -66,14 +66,14 @@ def describe(lake: Lake, asset: str, digest: str) -> MadeData:
         families=_by(rows, "family"),
         splits=_by(rows, "split"),
         teachers=_by(rows, "teacher"),
-        generators=_by(rows, "generator"),
+        generators=_by(rows, "generator", GENERATORS_SHOWN),
         documents=documents,
         lengths=tuple(lengths.to_list()) if lengths is not None else (),
     )
 
 
-def _by(rows: pl.DataFrame, column: str) -> tuple[Share, ...]:
-    return shares(rows, column, "tokens", 40) if column in rows.columns else ()
+def _by(rows: pl.DataFrame, column: str, most: int = 40) -> tuple[Share, ...]:
+    return shares(rows, column, "tokens", most) if column in rows.columns else ()
 
 
 def _directory(lake: Lake, asset: str, digest: str) -> Path:

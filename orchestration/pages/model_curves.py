@@ -59,7 +59,7 @@ def panels(runs: Mapping[str, Sequence[tuple[int, str, float]]]) -> list[Panel]:
             continue
         for name in names:
             if name not in BASELINES:
-                own = {run: known[name] for run, known in found.items() if name in known}
+                own = {run: known.get(name, []) for run, known in found.items()}  # each keeps its colour
                 made.append(_panel(title if name == names[0] else f"{title}: {name}", unit, own))
     return [one for one in made if one is not None]
 
@@ -75,7 +75,7 @@ def _panel(title: str, unit: str, shown: Mapping[str, Curve]) -> Panel | None:
         unit="steps",
         levels=levels,
     )
-    return Panel(title, unit, chart, tuple(_row(name, curve) for name, curve in shown.items()))
+    return Panel(title, unit, chart, tuple(_row(name, curve) for name, curve in shown.items() if curve))
 
 
 def _row(name: str, curve: Curve) -> tuple[str, int, float, float, float, float]:
