@@ -25,6 +25,8 @@ ROOMS = ("orchestration", "assets", "models", "kernels")
 # one module a page, each with its `router`
 PAGES: tuple[str, ...] = (
     "launching",
+    "models",
+    "cards",
     "probe",
     "chat",
 )  # fmt: skip
