@@ -8,6 +8,7 @@ tables, for they do not depend on the policy; a page that left these since is mi
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,9 +96,14 @@ class CorpusFacts:
         return dict(sorted(found.items()))
 
 
-def gather(known: Versions, version: CorpusVersion, snapshot: str | None = None) -> CorpusFacts:
-    """Counts a version, or one snapshot of it. Of one whose bytes are gone only its name and size are known."""
-    lake, policy = known.lake, policy_of(known.lake, version)
+def gather(
+    known: Versions, version: CorpusVersion, snapshot: str | None = None, going_by: str | None = None
+) -> CorpusFacts:
+    """Counts a version, or one snapshot of it. Of one whose bytes are gone only its name and size are known.
+
+    going_by: name or file of the policy that the home goes by, which may be the version's where no name leads to it.
+    """
+    lake, policy = known.lake, policy_of(known.lake, version, going_by)
     if not version.readable:
         return CorpusFacts(version, snapshot, policy)
     names = [snapshot] if snapshot is not None else sorted(version.snapshots)
@@ -139,15 +145,15 @@ def gather(known: Versions, version: CorpusVersion, snapshot: str | None = None)
     )
 
 
-def policy_of(lake: Lake, version: CorpusVersion) -> Policy | None:
+def policy_of(lake: Lake, version: CorpusVersion, going_by: str | None) -> Policy | None:
     """The policy that decided about a version, if it was one and can still be read as it was."""
     if len(version.policies) != 1:
         return None
-    try:
-        found = load(version.policies[0], lake.local)
-    except PolicyError:
-        return None
-    return found if found.id == version.policies[0] else None
+    for given in (version.policies[0], going_by):
+        with suppress(PolicyError):
+            if given is not None and (found := load(given, lake.local)).id == version.policies[0]:
+                return found
+    return None
 
 
 def _of_present_tables(lake: Lake, names: list[str], kept: pl.DataFrame) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from assets.cards import CheckpointFacts, checkpoint_card
 from assets.corpus_facts import READ_TABLES, gather
 from assets.data_card import data_card
 from assets.making import CORPUS_VERSION
+from assets.resources import RecipeResource
 from assets.versions import CorpusVersion, Versions
 from models.export.card_form import Card, markdown, written
 from orchestration.checkpoints import MODELS, RELEASED, Checkpoint, Family, made_from, recorded
@@ -133,7 +134,8 @@ class CardUncounted(RuntimeError):
 def count(site: Site, digest: str, snapshot: str) -> Card:
     """Counts it now."""
     known = Versions(site.lake())
-    facts = gather(known, known.find(digest), snapshot or None)
+    going_by = RecipeResource().chosen_policy(site.home)
+    facts = gather(known, known.find(digest), snapshot or None, going_by)
     return data_card(facts if snapshot else replace(facts, tokens=tokens_of(site, digest)))
 
 
