@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import Depends, FastAPI, Form, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -24,11 +25,19 @@ STATIC = Path(__file__).parent / "static"
 ROOMS = ("orchestration", "assets", "models", "kernels")
 # one module a page, each with its `router`
 PAGES: tuple[str, ...] = (
+    "funnel",
+    "filters",
+    "policy_page",
+    "document",
+    "search",
+    "labels",
     "launching",
     "models",
     "cards",
+    "takedowns",
     "probe",
     "chat",
+    "arena",
 )  # fmt: skip
 log = logging.getLogger(__name__)
 
@@ -91,6 +100,12 @@ async def _value(request: Request, error: Exception) -> Response:
     return await _ours(request, error, 422, "That cannot be used")
 
 
+async def _unusable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return _problem(request, 422, "That cannot be used", f"{first['loc'][-1]}: {first['msg']}")
+
+
 async def _away(request: Request, error: Exception) -> Response:
     return await _ours(request, error, 503, "Dagster is away")
 
@@ -120,6 +135,7 @@ _ANSWERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Respons
     HTTPException: _http,
     LookupError: _lookup,
     ValueError: _value,
+    RequestValidationError: _unusable,
     DagsterAway: _away,
     Exception: _other,
 }
