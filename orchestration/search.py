@@ -44,7 +44,7 @@ def search(
     wanted = replace(slice_of(asked), ranges=tuple(compared(one) for one in score or ()))
     shelf = Shelf(place.root)
     found = Searcher(shelf).search(wanted)
-    rows = found.sliced.rows.head(limit)
+    rows = found.sliced.rows(0, limit)
     shown = [
         {**row, "pieces": [text[piece.start : piece.end] for piece in pieces]}
         for row, (text, pieces) in zip(_columns(found, rows), pieces_of(shelf.open(), rows, found.query), strict=True)

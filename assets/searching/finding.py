@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ from assets.searching.query import Query, Term
 if TYPE_CHECKING:
     import tantivy
 
-FOUND = {"doc_id": pl.String, "snapshot": pl.String, "relevance": pl.Float64}
 DECIMALS = 4  # of a relevance: beyond them, sums in another order differ
 Frequencies = dict[tuple[str, str], int]
 
@@ -80,13 +80,14 @@ def _names(folder: os.PathLike[str]) -> list[str]:
         return []
 
 
-def find(query: Query, indexes: list[ShardIndex]) -> pl.DataFrame:
-    """Columns FOUND: every page that the query means, most relevant first, then by doc_id and snapshot."""
+def find(query: Query, indexes: list[ShardIndex], names: Callable[[ShardIndex], pl.Series]) -> pl.DataFrame:
+    """Every page that the query means, in no order: its name, as `names` has it by row of an index, and `relevance`."""
     n, frequencies = sum(one.n_documents for one in indexes), _frequencies(query, indexes)
-    frames = [one.matching(_asked(query, one, n, frequencies)) for one in indexes]
-    rows = pl.concat([pl.DataFrame(schema=FOUND), *(frame.select(list(FOUND)) for frame in frames)])
-    rounded = rows.with_columns(pl.col("relevance").round(DECIMALS))
-    return rounded.sort("relevance", "doc_id", "snapshot", descending=[True, False, False])
+    frames = []
+    for one in indexes:
+        rows, relevance = one.matching(_asked(query, one, n, frequencies))
+        frames.append(pl.DataFrame([names(one).gather(rows), relevance.round(DECIMALS)]))
+    return pl.concat(frames)
 
 
 def _terms(query: Query) -> list[Term]:

@@ -248,13 +248,9 @@ class ShardIndex:
     def n_documents(self) -> int:
         return self.searcher.num_docs
 
-    def matching(self, query: tantivy.Query) -> pl.DataFrame:
-        """doc_id, snapshot and relevance of every page that matches."""
+    def matching(self, query: tantivy.Query) -> tuple[pl.Series, pl.Series]:
+        """(rows, relevance) of every page that matches."""
         found = self.searcher.search(query, limit=max(1, self.n_documents), count=False).hits
         rows = self.searcher.fast_field_values("row", [address for _, address in found])
-        return pl.DataFrame(
-            {
-                "doc_id": self.doc_ids.gather(pl.Series(rows, dtype=pl.UInt32)),
-                "relevance": pl.Series([score for score, _ in found], dtype=pl.Float64),
-            }
-        ).with_columns(pl.lit(self.place.snapshot).alias("snapshot"))
+        scores = [score for score, _ in found]
+        return pl.Series("row", rows, pl.UInt32), pl.Series("relevance", scores, pl.Float64)

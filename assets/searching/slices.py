@@ -25,6 +25,7 @@ MOST_VALUES = 200  # of one parameter: languages, reasons, ranges
 LONGEST = 2000  # characters of one value
 DESCRIBED = ("documents", "annotations", "duplicate_clusters", "decisions", "page_quality")
 HOSTS_COUNTED = 20
+LOOKED_AT = (NAME, "snapshot", "url", "host", "language", "outcome")
 COMPARISON = re.compile(r"\s*(\w+)\s*(>=|<=|=|>|<)\s*(\S+)\s*")
 
 
@@ -39,6 +40,11 @@ class Range:
     column: str
     low: float | None = None
     high: float | None = None
+
+    @property
+    def typed(self) -> tuple[str, str]:
+        """Its bounds as people type them, "" for none."""
+        return _number(self.low), _number(self.high)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Slice:
         ranges = [
             pair
             for one in self.ranges
-            for pair in (("column", one.column), ("from", _number(one.low)), ("to", _number(one.high)))
+            for pair in (("column", one.column), ("from", one.typed[0]), ("to", one.typed[1]))
         ]
         return [pair for pair in found if pair[1]] + ranges
 
@@ -149,7 +155,7 @@ def scores() -> dict[str, str]:
     found: dict[str, str] = {}
     for name in DESCRIBED:
         for field in schemas.TABLES[name].schema if name in schemas.TABLES else ():
-            if str(field.type) in ("int64", "double") and field.name not in found:
+            if str(field.type) in ("int64", "double") and not field.name.startswith("warc_"):
                 notes = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
                 unit = f" [{notes['unit']}]" if notes.get("unit") else ""
                 found[field.name] = notes.get("comment", "") + unit
@@ -158,7 +164,7 @@ def scores() -> dict[str, str]:
 
 def condition(wanted: Slice) -> pl.Expr:
     """Whether a row is in the slice, whatever its text; never null."""
-    parts = [pl.lit(True)]
+    parts = [pl.col(NAME).is_not_null()]
     if wanted.host:
         host = wanted.host.lower().strip(".")
         parts.append((pl.col("host") == host) | pl.col("host").str.ends_with(f".{host}"))
@@ -181,59 +187,69 @@ def condition(wanted: Slice) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Sliced:
-    """What is in a slice. `rows`: all of them, in order, with `relevance` where there was a text; `facets`: for each
-    of verdict, reason, language, host and snapshot the pages by value, most first, as if that one condition were not
-    set, so that the others can be chosen; `hosts` in all."""
+    """What is in a slice. `order`: the places of its rows in the frame, in the slice's order, with `relevance` where
+    there was a text; `facets`: for each of verdict, reason, language, host and snapshot the pages by value, most first,
+    as if that one condition were not set, so that the others can be chosen; `hosts` in all."""
 
-    rows: pl.DataFrame
+    frame: pl.DataFrame
+    order: pl.DataFrame
     facets: dict[str, list[tuple[str, int]]]
     hosts: int
 
     @property
     def total(self) -> int:
-        return self.rows.height
+        return self.order.height
+
+    def rows(self, start: int = 0, length: int | None = None) -> pl.DataFrame:
+        """The rows from one place of the order on."""
+        some = self.order.slice(start, length)
+        rows = self.frame[some["place"]]
+        return rows.hstack([some[RELEVANCE]]) if RELEVANCE in some.columns else rows
 
 
 def cut(frame: pl.DataFrame, wanted: Slice, found: pl.DataFrame | None = None) -> Sliced:
-    """The rows of a slice. found: doc_id, snapshot and relevance of the pages that have its text (None: no text asked).
+    """The rows of a slice. frame: in the order of doc_id and snapshot, which settles ties. found: `place` in the frame
+    and `relevance` of the pages that have its text (None: all).
 
     Raises BadSlice where the rows have no such statistic.
     """
-    numbers = [one.column for one in wanted.ranges] + ([wanted.sort] if wanted.order[0] == wanted.sort else [])
-    for name in numbers:
-        if name != RELEVANCE and name not in frame.columns:
-            raise BadSlice(f"{name} was not measured yet for these pages: materialize what makes it, or leave it out")
-    if found is not None:
-        frame = frame.join(found, on=["doc_id", "snapshot"], how="inner")
-    rows = frame.filter(condition(wanted))
-    facets = {
-        "verdict": _counts(frame, wanted.without("verdict"), _verdict()),
-        "reason": _counts(frame, wanted.without("reasons"), pl.col("outcome"), leave=(KEPT, UNDECIDED)),
-        "language": _counts(frame, wanted.without("languages"), pl.col("language").fill_null("und")),
-        "snapshot": _counts(frame, wanted.without("snapshots"), pl.col("snapshot")),
-        "host": _counts(rows, None, pl.col("host").fill_null("")),
-    }
-    hosts = len(facets["host"])
-    facets["host"] = facets["host"][:HOSTS_COUNTED]
     column, ascending = wanted.order
     if column == RELEVANCE and found is None:
         column, ascending = NAME, True
-    by = [NAME, "snapshot"] if column == NAME else [column, NAME, "snapshot"]
-    descending = [not ascending, *[False] * (len(by) - 1)]
-    return Sliced(rows.sort(by, descending=descending, nulls_last=True), facets, hosts)
+    numbers = [name for name in [*(one.column for one in wanted.ranges), column] if name not in (NAME, RELEVANCE)]
+    for name in numbers:
+        if name not in frame.columns:
+            raise BadSlice(f"{name} was not measured yet for these pages: materialize what makes it, or leave it out")
+    narrow = frame.select(list(dict.fromkeys([*LOOKED_AT, *numbers]))).with_row_index("place")  # not all 80 columns
+    if found is not None:
+        narrow = narrow[found["place"]].hstack([found[RELEVANCE]])
+    rows = narrow.filter(condition(wanted))
+
+    def counts(own: str | None, value: pl.Expr, leave: tuple[str, ...] = ()) -> list[tuple[str, int]]:
+        others = rows if own is None or not getattr(wanted, own) else narrow.filter(condition(wanted.without(own)))
+        counted = others.group_by(value.alias("value")).len().filter(~pl.col("value").is_in(leave))
+        return counted.sort("len", "value", descending=[True, False]).rows()
+
+    facets = {
+        "verdict": counts("verdict", _verdict()),
+        "reason": counts("reasons", pl.col("outcome"), leave=(KEPT, UNDECIDED)),
+        "language": counts("languages", pl.col("language").fill_null("und")),
+        "snapshot": counts("snapshots", pl.col("snapshot")),
+        "host": counts(None, pl.col("host").fill_null("")),
+    }
+    hosts = len(facets["host"])
+    facets["host"] = facets["host"][:HOSTS_COUNTED]
+    if column == NAME:
+        rows = rows.sort("place", descending=not ascending)
+    else:
+        rows = rows.sort(column, "place", descending=[not ascending, False], nulls_last=True)
+    order = rows.select("place", *([RELEVANCE] if found is not None else []))
+    return Sliced(frame, order, facets, hosts)
 
 
 def _verdict() -> pl.Expr:
     outcome = pl.col("outcome")
     return pl.when(outcome.is_in([KEPT, UNDECIDED])).then(outcome).otherwise(pl.lit(DROPPED))
-
-
-def _counts(
-    frame: pl.DataFrame, wanted: Slice | None, value: pl.Expr, leave: tuple[str, ...] = ()
-) -> list[tuple[str, int]]:
-    rows = frame if wanted is None else frame.filter(condition(wanted))
-    counted = rows.group_by(value.alias("value")).len().filter(~pl.col("value").is_in(leave))
-    return counted.sort("len", "value", descending=[True, False]).rows()
 
 
 def _range(column: str, low: str, high: str) -> Range:

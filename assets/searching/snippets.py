@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from assets.searching.words import fold, places
 
@@ -29,8 +31,9 @@ def snippet(text: str, wanted: Sequence[Words]) -> list[Piece]:
 
     wanted: terms, each of words that stand beside each other. The beginning of the text where nothing is found.
     """
-    at = _begin(text, wanted) if wanted else 0
-    marks = _marks(text, at, min(at + SCANNED, len(text)), wanted) if wanted else []
+    marks = _marks(text, 0, wanted) if wanted else []
+    if wanted and not marks and len(text) > SCANNED and (far := _far(text, wanted)):
+        marks = _marks(text, far, wanted)
     if not marks:
         return [Piece(0, min(WIDTH, len(text)))]
     chosen: list[Piece] = []
@@ -69,27 +72,34 @@ def _best(marks: list[tuple[int, int, Words]], missing: set[Words]) -> tuple[set
     return best
 
 
-def _begin(text: str, wanted: Sequence[Words]) -> int:
-    """Where to begin to look: 0, or a little before the first word of a term that stands far into the text."""
-    if len(text) <= SCANNED or _marks(text, 0, SCANNED, wanted):
-        return 0
+def _far(text: str, wanted: Sequence[Words]) -> int:
+    """A little before the first word of a term that stands behind the first SCANNED code points; 0 where none does."""
     folded = fold(text[:SEARCHED])
     found = [place for term in wanted if (place := folded.find(term[0], SCANNED)) >= 0]
     scale = min(len(text), SEARCHED) / max(1, len(folded))  # folding may change lengths: a guess, inside what is cut
     return max(0, int(min(found) * scale) - SCANNED // 4) if found else 0
 
 
-def _marks(text: str, start: int, end: int, wanted: Sequence[Words]) -> list[tuple[int, int, Words]]:
-    """(start, end, term) of every place of a term among those code points, in order, none inside another."""
-    standing = [(low + start, high + start, word) for low, high, word in places(text[start:end])]
+def _marks(text: str, start: int, wanted: Sequence[Words]) -> list[tuple[int, int, Words]]:
+    """(start, end, term) of the places of terms among SCANNED code points, in order, none inside another; no more than
+    a piece's width behind the place where all were seen."""
     by_first: dict[str, list[Words]] = {}
     for term in sorted(set(wanted), key=len, reverse=True):
         by_first.setdefault(term[0], []).append(term)
-    marks, free = [], 0
-    for number, (low, _, word) in enumerate(standing):
-        for term in by_first.get(word, ()) if number >= free else ():
-            if tuple(w for _, _, w in standing[number : number + len(term)]) == term:
-                marks.append((low, standing[number + len(term) - 1][1], term))
-                free = number + len(term)
+    longest, missing, end = max(map(len, wanted)), set(wanted), start + SCANNED
+    words, ahead = places(text[start:end]), deque[tuple[int, int, str]]()
+    marks: list[tuple[int, int, Words]] = []
+    while True:
+        ahead.extend(islice(words, longest - len(ahead)))
+        if not ahead or ahead[0][0] + start > end:
+            return marks
+        taken, upcoming = 1, tuple(word for _, _, word in ahead)
+        for term in by_first.get(upcoming[0], ()):
+            if upcoming[: len(term)] == term:
+                marks.append((ahead[0][0] + start, ahead[len(term) - 1][1] + start, term))
+                if missing and not (missing := missing - {term}):
+                    end = marks[-1][0] + WIDTH
+                taken = len(term)
                 break
-    return marks
+        for _ in range(taken):
+            ahead.popleft()

@@ -12,12 +12,17 @@ from assets.searching import index
 from assets.searching.finding import Indexes, find
 from assets.searching.index import CorruptSearchIndex, ShardIndex, held, make, put_right, wanted
 from assets.searching.query import parse
+from assets.searching.texts import texts_of
 from assets.searching.words import fold, words
 from tests.assets.searching.lakes import Page, commit
 
 
+def named(index: ShardIndex) -> pl.Series:
+    return index.doc_ids
+
+
 def ids(lake: Lake, typed: str) -> list[str]:
-    return find(parse(typed), Indexes().look(lake).indexes)["doc_id"].to_list()
+    return find(parse(typed), Indexes().look(lake).indexes, named)["doc_id"].to_list()
 
 
 def made(home: Path) -> Lake:
@@ -110,7 +115,8 @@ def test_relevance_is_measured_over_all_shards(tmp_path):
     answers = []
     for lake in (one, many):
         make(lake, "s")
-        answers.append(find(parse("common OR rare OR word"), Indexes().look(lake).indexes))
+        found = find(parse("common OR rare OR word"), Indexes().look(lake).indexes, named)
+        answers.append(found.sort("relevance", "doc_id", descending=[True, False]))
     assert answers[0]["relevance"].to_list() == pytest.approx(answers[1]["relevance"].to_list(), rel=0.02)
     assert answers[0]["doc_id"].to_list() == answers[1]["doc_id"].to_list()
 
@@ -142,7 +148,7 @@ def test_pages_of_other_documents_are_not_found_before_their_index_is_made(lake)
     commit(lake, "s2", [Page("d", "quick brown foxes and dogs"), Page("e", "quick")])
     opened = Indexes().look(lake)
     assert opened.snapshots_absent == ["s2"]
-    assert set(find(parse("quick"), opened.indexes)["doc_id"]) == {"a", "b"}
+    assert set(find(parse("quick"), opened.indexes, named)["doc_id"]) == {"a", "b"}
 
 
 def test_an_index_that_was_killed_while_it_was_written_is_not_seen_and_goes(lake, monkeypatch):
@@ -180,6 +186,15 @@ def test_nothing_of_a_page_that_is_gone_can_be_found_in_any_file(lake):
     there = {path.parent for path in (lake.local / index.FOLDER).rglob(index.MANIFEST)}
     assert there == {place.folder for place in wanted(lake)}
     assert {one.place for one in before.look(lake).indexes} == {one.place for one in left}
+
+
+def test_texts_of_some_documents_are_those_of_the_table(tmp_path):
+    lake = Lake(tmp_path)
+    commit(lake, "s", [Page(f"{i:04d}", f"text {i}", shard=f"shard{i % 2}") for i in range(3000)])
+    wanted = [("s", f"shard{i % 2}", f"{i:04d}") for i in (0, 1, 1023, 1024, 2999)]
+    gone = [("s", "shard0", "0001"), ("s", "none", "0000"), ("t", "shard0", "0000")]
+    assert texts_of(lake, [*wanted, *gone]) == {("s", doc_id): f"text {int(doc_id)}" for _, _, doc_id in wanted}
+    assert texts_of(lake, []) == {}
 
 
 def test_an_index_of_a_snapshot_that_is_gone_goes(lake):

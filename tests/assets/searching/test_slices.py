@@ -45,7 +45,7 @@ SLICES = st.builds(
 
 
 def in_slice(**conditions) -> list[str]:
-    return cut(ROWS, Slice(**conditions)).rows["doc_id"].to_list()
+    return cut(ROWS, Slice(**conditions)).rows()["doc_id"].to_list()
 
 
 @given(SLICES)
@@ -79,10 +79,10 @@ def test_a_slice_is_exactly_the_rows_for_which_its_conditions_hold(conditions, f
 
 
 def test_pages_that_have_the_text_come_most_relevant_first():
-    found = pl.DataFrame({"doc_id": ["d1", "d3", "d3"], "snapshot": ["s1", "s2", "s1"], "relevance": [1.0, 2.0, 9.0]})
+    found = pl.DataFrame({"place": [1, 3], "relevance": [1.0, 2.0]}, schema_overrides={"place": pl.UInt32})
     sliced = cut(ROWS, Slice(text="x"), found)
-    assert sliced.rows.select("doc_id", "relevance").rows() == [("d3", 2.0), ("d1", 1.0)]
-    assert exported(sliced.rows, Slice(text="x", ranges=(Range("n_words", 1),))).columns == [
+    assert sliced.rows().select("doc_id", "relevance").rows() == [("d3", 2.0), ("d1", 1.0)]
+    assert exported(sliced.rows(), Slice(text="x", ranges=(Range("n_words", 1),))).columns == [
         "doc_id", "snapshot", "language", "outcome", "score", "threshold", "n_words", "relevance",
     ]  # fmt: skip
 
