@@ -13,7 +13,7 @@ from assets.partitions import SNAPSHOTS
 from assets.resources import CrawlResource, LakeResource, RecipeResource
 from assets.steps.ledger import Ledger
 from orchestration.graph import CURATION_JOB, PAGES_JOB, TAKEDOWNS_JOB, build
-from orchestration.runs import UNFINISHED
+from orchestration.runs import ASKED_BY, PAGE, UNFINISHED
 from orchestration.settings import look
 
 ATTEMPTS = 3  # at applying the same takedowns, before the night or a person has to
@@ -100,6 +100,9 @@ def policy_watcher(
     count, _, known = (context.cursor or "0:").partition(":")
     if known == digest(decides):
         return dg.SkipReason(f"the policy {chosen} decides as before")
+    asked = dg.RunsFilter(tags={ASKED_BY: PAGE}, statuses=UNFINISHED)
+    if at_work := context.instance.get_runs(asked, limit=1):  # who chose it has most likely asked for all that follows
+        return dg.SkipReason(f"the run {at_work[0].run_id} from a page comes first; what it leaves is looked at then")
     cursor = f"{int(count) + 1}:{digest(decides)}"  # the count lets a policy that comes back ask again
     if not known:
         return dg.SensorResult([], cursor=cursor)  # what changed before anybody watched is for the night

@@ -18,10 +18,11 @@ from starlette.responses import HTMLResponse
 from assets.safe_text import shown
 from orchestration.pages.settings import PageSettings
 from orchestration.pages.site import Pages, Site, is_partial
+from orchestration.runs import ASKED_BY, PAGE
 
 router = APIRouter()
 
-ASKED_BY, WHY, PAGE = "stemma/from", "stemma/why", "page"
+WHY = "stemma/why"
 REASON_SHOWN = 200  # characters of `why` that become a tag
 LOCATION, REPOSITORY, ASSET_JOB = "stemma", "__repository__", "__ASSET_JOB"
 PARTITION = "dagster/partition"

@@ -8,13 +8,14 @@ import pytest
 from dagster._core.events import EngineEventData
 from dagster._core.test_utils import create_run_for_test
 
+from assets import policy as policies
 from assets.judgements.said import Page, Said
 from assets.judgements.store import Judgements
 from assets.occupied import HomeInUse, taking_out, working
 from assets.resources import CrawlResource, LakeResource, RecipeResource
 from assets.steps.ledger import REPORT, Ledger
 from assets.steps.scopes import scope
-from orchestration.runs import end_killed_runs
+from orchestration.runs import ASKED_BY, PAGE, end_killed_runs
 from orchestration.schedules import nightly
 from orchestration.sensors import ATTEMPTS, label_watcher, ledger_watcher, policy_watcher, snapshot_discovery
 
@@ -104,6 +105,35 @@ def test_policy_is_asked_about_once_until_it_changes(instance, tmp_path, monkeyp
     with dg.build_sensor_context(instance=instance, resources=resources, cursor=first.cursor) as context:
         changed = policy_watcher(context)
     assert isinstance(changed, dg.SensorResult) and changed.cursor and changed.cursor.startswith("2:")
+
+
+def test_policy_that_the_home_chooses_is_asked_about_after_the_run_that_a_page_started(instance, tmp_path, monkeypatch):
+    for name, value in {"HOME": tmp_path, "CRAWL": tmp_path}.items():
+        monkeypatch.setenv(f"STEMMA_{name}", str(value))
+    monkeypatch.delenv("STEMMA_POLICY", raising=False)
+    resources = {"lake": LakeResource(home=str(tmp_path)), "recipe": RecipeResource(name="smoke")}
+    [first] = ticks(policy_watcher, instance, resources, 1)
+    assert isinstance(first, dg.SensorResult) and first.cursor
+    policies.save(
+        tmp_path,
+        "ours",
+        "fineweb",
+        policies.what_if(policies.load("fineweb"), ["language_score.min=0.8"]),
+        by="Ann",
+        why="y",
+    )
+    policies.choose(tmp_path, "ours")
+
+    def look() -> dg.SensorResult | dg.SkipReason:
+        with dg.build_sensor_context(instance=instance, resources=resources, cursor=first.cursor) as context:
+            return policy_watcher(context)  # type: ignore[return-value]
+
+    run = create_run_for_test(instance, job_name="pages", status=STARTED, tags={ASKED_BY: PAGE})
+    waits = look()
+    assert isinstance(waits, dg.SkipReason) and run.run_id in str(waits.skip_message)
+    instance.report_run_canceled(run)
+    after = look()
+    assert isinstance(after, dg.SensorResult) and after.cursor and after.cursor.startswith("2:")
 
 
 def test_crawl_that_is_away_is_a_reason_to_skip(instance, tmp_path):

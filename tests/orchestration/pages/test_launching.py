@@ -14,7 +14,6 @@ from fastapi.testclient import TestClient
 from orchestration.home import prepare
 from orchestration.pages.app import build
 from orchestration.pages.launching import (
-    ASKED_BY,
     WHY,
     DagsterAway,
     LaunchRefused,
@@ -29,6 +28,7 @@ from orchestration.pages.rendering import Renderer
 from orchestration.pages.settings import PageSettings
 from orchestration.pages.shelf import Shelf
 from orchestration.pages.site import Site
+from orchestration.runs import ASKED_BY
 from tests.orchestration.pages.serving import REPO, dagster_of, free_port
 
 BUNDLED = REPO / "tests" / "data" / "crawl" / "web-sample-2024" / "dolma-sample-0000.warc.gz"
