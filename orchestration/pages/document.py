@@ -19,7 +19,7 @@ from assets.schemas import table
 from orchestration.pages import takedown_ledger
 from orchestration.pages.document_panels import PANELS, View
 from orchestration.pages.document_rows import Document, find
-from orchestration.pages.document_rules import decided, verdicts
+from orchestration.pages.document_rules import counted_by, decided, verdicts
 from orchestration.pages.hostile import visible
 from orchestration.pages.rendering import number
 from orchestration.pages.shelf import KEPT, is_duplicate
@@ -58,11 +58,12 @@ def document(
     tokens_from: int = 0,
     span: int = 0,
     against: str | None = None,
+    rule: str | None = None,
 ) -> HTMLResponse:
     """The journey, or one panel of it."""
     page = find(site, doc_id, snapshot)
     chosen = policy_of(site, page, policy)
-    view = View(page, chosen, source_from, text_from, corpus_from, diff_from, tokens_from, span, against)
+    view = View(page, chosen, source_from, text_from, corpus_from, diff_from, tokens_from, span, against, rule)
     for name in panel or []:
         if name not in PANELS:
             raise UnknownPanel(f"there is no panel {shown(name, 40)}: there are {', '.join(PANELS)}")
@@ -101,7 +102,8 @@ def facts(site: Site, view: View) -> dict[str, Any]:
         "address": visible(row["url"][:ADDRESS_SHOWN]),
         "steps": list(journey(row)),
         "policies": policies.available(site.home),
-        "verdicts": verdicts(row, policy),
+        "verdicts": (found := verdicts(row, policy)),
+        "shows": {one.rule.rule for one in found if counted_by(one.rule)},
         "decided": decided(page.frame, policy),
         "meanings": meanings(),
         "values": [(name, row[name]) for name in meanings() if name in row and name not in NOT_MEASURED],

@@ -13,19 +13,16 @@ from typing import Any
 from assets.lake import Lake
 from assets.steps.corpus import without
 from assets.steps.signatures import cleaned_text
-from kernels.text import c4, pii
+from kernels.text import pii
+from kernels.text.offending import pieces
 from kernels.text.pii.placeholders import placeholder
 from orchestration.pages.document_rows import row_of
 from orchestration.pages.hostile import Span
+from orchestration.pages.word_diff import difference
 
 MOST_CHARACTERS = 200_000  # of a text that is cleaned again here
 CUT = "cut: it stands in other pages too"
-LINE_RULES = {
-    "long_word": "line rule: a word that is too long",
-    "few_words": "line rule: too few words",
-    "javascript": "line rule: it names JavaScript",
-    "policy": "line rule: words of a cookie or privacy notice",
-}
+LINE_RULES = ("c4_lines_long_word", "c4_lines_few_words", "c4_lines_javascript", "c4_lines_policy")
 PII: dict[str, str] = {name: f"{name}: {meaning}" for name, meaning in pii.TYPES.items()}
 
 
@@ -71,7 +68,7 @@ def cleaned(lake: Lake, row: Mapping[str, Any], text: str, line_filter: str) -> 
 
 def lines_taken_out(text: str, cut: list[dict[str, int]]) -> Iterator[Span]:
     """The lines that C4's rules take out of what the cuts leave, as spans of the whole text; of its beginning where it
-    is long. A line's fate hangs on that line alone."""
+    is long."""
     begins, gone = [0], [0]  # of each piece that is left: where it begins in what is left, what was cut before it
     for span in cut:
         begins.append(span["start"] - gone[-1])
@@ -80,18 +77,17 @@ def lines_taken_out(text: str, cut: list[dict[str, int]]) -> Iterator[Span]:
     def place(point: int) -> int:
         return point + gone[bisect_right(begins, point) - 1]
 
-    start = 0
-    for line in without(text, cut)[:MOST_CHARACTERS].splitlines(keepends=True):
-        end = start + len(line)
-        if line.strip() and not c4.cleaned_text(line):
-            counts = vars(c4.clean(line).counts)
-            why = next((said for name, said in LINE_RULES.items() if counts[name]), "line rule")
-            yield Span(place(start), place(end - 1) + 1, why, "removed")
-        start = end
+    left = without(text, cut)[:MOST_CHARACTERS]
+    for found in filter(None, (pieces(rule, left) for rule in LINE_RULES)):
+        note = f"line rule: {found.note}"
+        yield from (
+            Span(place(start), place(end - 1) + 1, note, "removed") for start, end in found.spans if end > start
+        )
 
 
 def scrubbed(text: str, doc_id: str) -> tuple[str, list[Span]]:
-    """`pii.scrub(text, doc_id)`, and where the placeholders of its first round stand; nowhere where it took several."""
+    """`pii.scrub(text, doc_id)`, and where placeholders stand in it; where it took several rounds, the words that
+    differ."""
     parts: list[str] = []
     spans: list[Span] = []
     end = place = 0
@@ -103,4 +99,7 @@ def scrubbed(text: str, doc_id: str) -> tuple[str, list[Span]]:
         place, end = place + len(stand_in), found.end
     made = "".join(parts) + text[end:]
     final = pii.scrub(text, doc_id)
-    return final, spans if final == made else []
+    if final != made:
+        runs = (run for run in difference(text, final).runs if run.side == "b")
+        spans = [Span(run.b_start, run.b_end, "stands for personal data", "pii") for run in runs]
+    return final, spans

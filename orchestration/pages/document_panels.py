@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from assets.artifacts import ArtifactMissing
+from assets.descent import MADE_FROM
 from assets.policy import Policy
 from assets.steps.scopes import scope
 from orchestration.pages import document_cleaning as cleaning
 from orchestration.pages import document_duplicates as duplicates
 from orchestration.pages import document_source as source
 from orchestration.pages import document_tokens, reaches
+from orchestration.pages.document_made import made_from
 from orchestration.pages.document_rows import Document, row_of, rows_of, text_of
+from orchestration.pages.document_rules import MOST_LOOKED_AT, pieces_of, shown_rule, verdicts
 from orchestration.pages.document_texts import window
 from orchestration.pages.hostile import Span
 from orchestration.pages.site import Site
 
 BEFORE_TEXT = 300  # characters of source that are shown before the first that went into the text
-CORPUS, EXTRACTED = "corpus", "text"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,29 @@ class View:
     tokens_from: int = 0
     span: int = 0
     against: str | None = None
+    rule: str | None = None
+
+
+def spans_panel(site: Site, view: View) -> dict[str, Any]:
+    """The text with the pieces marked that one rule counts: the one asked for, else the one that dropped the page."""
+    row = view.page.row
+    found = verdicts(row, view.policy)
+    verdict = shown_rule(found, view.rule)
+    if verdict is None:
+        return {"rule": None, "dropped": any(one.state == "failed" for one in found)}
+    text = text_of(site.lake(), row)
+    counted = pieces_of(verdict.rule, text, row["language"] or "und")
+    spans = [Span(start, end, counted.note, "rule") for start, end in counted.spans]
+    return {
+        "rule": verdict.rule.rule,
+        "verdict": verdict,
+        "pieces": len(spans),
+        "note": counted.note,
+        "wanted": counted.wanted,
+        "looked_at": MOST_LOOKED_AT,
+        "is_cut": len(text) > MOST_LOOKED_AT,
+        "text": window(text, spans, view.text_from),
+    }
 
 
 def source_panel(site: Site, view: View) -> dict[str, Any]:
@@ -115,7 +140,8 @@ def tokens_panel(site: Site, view: View) -> dict[str, Any]:
 def holders_panel(site: Site, view: View) -> dict[str, Any]:
     """Everything that holds the page, as far as it was looked for."""
     report = reaches.of(site).ask(scope("document", view.page.doc_id))
-    return {"report": report}
+    has_rows = any(one["what"] == MADE_FROM for one in report.held_by)
+    return {"report": report, "made": made_from(site.lake(), view.page.doc_id) if has_rows else []}
 
 
 @dataclass(frozen=True)
@@ -131,6 +157,7 @@ class Panel:
 PANELS = {
     panel.name: panel
     for panel in [
+        Panel("spans", "What the rule saw", "the pieces of the text that a rule counts", spans_panel),
         Panel("source", "Source and text", "what was fetched beside what was extracted", source_panel),
         Panel("duplicates", "Duplicates", "its cluster, who stays, and how the texts differ", duplicates_panel),
         Panel("cleaning", "Cleaning", "what is cut, taken out and scrubbed before models read it", cleaning_panel),
@@ -138,3 +165,17 @@ PANELS = {
         Panel("holders", "Who holds it", "tables, shards, models, data made of it, exports", holders_panel),
     ]
 }
+
+
+def warm() -> None:
+    """Loads what the first panels would wait for: compiled kernels, word lists, patterns, the public suffix list."""
+    from kernels.text import c4, pii
+    from kernels.text.offending import pieces
+    from models.data import encoder
+
+    text = "Some words of a text, and some words of a text.\nCall +1 415 555 2671 or write to jane@example.org.\n"
+    pii.scrub(c4.cleaned_text(text), "")
+    for statistic in ("dup_5_gram_char_frac", "c4_lines_few_words"):
+        pieces(statistic, text)
+    scope("host", "example.org")
+    encoder.byte_characters()

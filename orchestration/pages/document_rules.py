@@ -1,6 +1,6 @@
 """What each rule of a policy says of one page: its value, what the rule wants, and whether the page ever came to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,6 +8,10 @@ import polars as pl
 
 from assets import policy as policies
 from assets.policy import Policy, PolicyError, Rule
+from kernels.text.offending import Pieces, named, pieces
+
+MOST_LOOKED_AT = 100_000  # characters of a text in which pieces are looked for
+C4_REASON = "c4_reason"  # its values are the rules of C4 for pages, most of which come from lines
 
 State = Literal["passed", "failed", "not reached", "not measured"]
 
@@ -66,3 +70,26 @@ def decided(frame: pl.DataFrame, policy: Policy) -> dict[str, Any] | None:
         return policies.decide(frame.lazy(), policy).collect().row(0, named=True)
     except PolicyError:
         return None
+
+
+def counted_by(rule: Rule) -> list[str]:
+    """The statistics whose pieces show what the rule looks at; none where it counts none."""
+    if rule.statistic == C4_REASON:
+        return [name for reason in rule.not_in or [] if (name := f"c4_lines_{reason}") in named()]
+    return [rule.statistic] if rule.statistic in named() else []
+
+
+def shown_rule(found: Sequence[Verdict], asked: str | None) -> Verdict | None:
+    """The rule whose pieces are to be shown: the one asked for, else the failed one; None where that has none."""
+    able = [one for one in found if counted_by(one.rule)]
+    failed = next((one for one in able if one.state == "failed"), None)
+    return next((one for one in able if one.rule.rule == asked), failed)
+
+
+def pieces_of(rule: Rule, text: str, language: str) -> Pieces:
+    """What the rule counts in the text's first MOST_LOOKED_AT characters."""
+    found = [pieces(name, text[:MOST_LOOKED_AT], language) for name in counted_by(rule)]
+    some = [one for one in found if one is not None]
+    return Pieces(
+        "; ".join(one.note for one in some), tuple(sorted(s for one in some for s in one.spans)), some[0].wanted
+    )

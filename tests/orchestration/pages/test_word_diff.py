@@ -51,10 +51,10 @@ def test_hostile_texts_take_no_longer_than_others():
     same, few = "a " * 5_000_000, " ".join(draw.choice("ab") for _ in range(200_000))
     line = "x" * 10_000_000
     for a, b in ((same, few), (few, same), (line, line[:-1]), (few, few[::-1]), (line, "")):
-        began = time.monotonic()
+        began = time.process_time()
         found = difference(a, b)
-        assert time.monotonic() - began < 2
+        assert time.process_time() - began < 2
         assert found.a_compared <= 100_000 and found.b_compared <= 100_000
-    began = time.monotonic()
+    began = time.process_time()
     difference(few, few[::-1])
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
