@@ -14,7 +14,7 @@ from orchestration.options import HomeOption, Json
 if TYPE_CHECKING:
     from assets.lake import Lake
     from assets.sides import Side
-    from assets.versions import Versions
+    from assets.versions import CorpusVersion, Versions
 
 Name = Annotated[
     str,
@@ -78,23 +78,40 @@ class Sides:
         """The side of a name: a model's or a version's corpus, a folder, or a policy. Raises UnknownVersion,
         UnknownModel, VersionGone, NotACorpus, PolicyError, HomeMissing."""
         from assets import sides
+
+        if (folder := self.folder_of(name)) is not None:
+            if (folder / "funnel.json").is_file():
+                return sides.of_folder(folder)
+            return sides.of_restored(folder, self.known if self.is_home else None)
+        if self.is_policy(name):
+            return self._of_policy(name)
+        return sides.of_version(self.known, self.version_of(name))
+
+    def folder_of(self, name: str) -> Path | None:
+        """The folder that a name means: one of `stemma corpus` or of `stemma versions get`; None: it means none."""
         from assets.restoring import MANIFEST
         from orchestration.model_versions import is_model
 
         folder = Path(name)
-        if not is_model(name) and (folder / "funnel.json").is_file():
-            return sides.of_folder(folder)
-        if not is_model(name) and (folder / MANIFEST).is_file():
-            return sides.of_restored(folder, self.known if self.is_home else None)
-        if not is_model(name) and is_policy(name, self.home):
-            return self._of_policy(name)
+        there = any((folder / file).is_file() for file in ("funnel.json", MANIFEST))
+        return folder if there and not is_model(name) else None
+
+    def is_policy(self, name: str) -> bool:
+        """Whether a name means a policy."""
+        from orchestration.model_versions import is_model
+
+        return not is_model(name) and is_policy(name, self.home)
+
+    def version_of(self, name: str) -> CorpusVersion:
+        """The corpus version that a digest, `now` or a model means. Raises UnknownVersion, UnknownModel."""
         import dagster as dg
 
+        from orchestration.model_versions import is_model
         from orchestration.versions import named
 
         with dg.DagsterInstance.get() if is_model(name) else nullcontext() as instance:
             version, _ = named(self.known, instance, name)
-        return sides.of_version(self.known, version)
+        return version
 
     @property
     def is_home(self) -> bool:

@@ -29,6 +29,7 @@ PAGES: tuple[str, ...] = (
     "filters",
     "policy_page",
     "document",
+    "diff",
     "search",
     "labels",
     "launching",
