@@ -56,9 +56,10 @@ def preload(site: Site) -> None:
     from orchestration.pages.document_panels import warm
     from orchestration.pages.models import checkpoints, standing
     from orchestration.pages.shelf import NothingYet
+    from orchestration.pages.weighed import weighed
 
     with suppress(NothingYet):
-        site.shelf.look()
+        weighed(site)
     warm()
     with suppress(NothingYet):
         checkpoints(site)

@@ -130,10 +130,11 @@ def test_a_policy_that_the_environment_names_counts_more_and_is_said(client, hom
     assert not (home / "policy").exists()
 
 
-def test_what_is_made_again_is_what_the_policy_decides_and_what_follows(client):
+def test_what_is_made_again_is_what_the_policy_decides_and_what_follows(client, home):
     site = client.app.state.site
+    save(client)
     fineweb, strict = policies.load("fineweb"), policies.load("strict")
-    rules = follows(site, fineweb, policies.what_if(fineweb, ["language_score.min=0.8"]))
+    rules = follows(site, fineweb, policies.load("ours@1", home))
     assert rules[0] == "decisions" and rules[-1] == "corpus_card" and "corpus" in rules and "documents" not in rules
     assert "documents" in follows(site, fineweb, strict), "another extractor reads the crawl again"
     assert "tokenizer" not in rules, "models are trained when they are asked for"
