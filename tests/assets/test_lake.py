@@ -303,8 +303,9 @@ def test_every_column_of_every_table_has_a_meaning():
 def test_every_schema_survives_delta(tmp_path):
     lake = Lake(tmp_path)
     for table in schemas.TABLES.values():
-        lake.commit(table.name, [], replace={"snapshot": "A"})
-        assert lake.scan(table.name, snapshot="A").collect().columns == table.schema.names
+        one = {"snapshot": "A"} if "snapshot" in table.partition_by else {}
+        lake.commit(table.name, [], replace=one)
+        assert lake.scan(table.name, **one).collect().columns == table.schema.names
 
 
 @pytest.mark.parametrize("wrong", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])

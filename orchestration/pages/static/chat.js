@@ -19,7 +19,7 @@
   function turn(role, text) {
     const article = element("article", `turn ${role}`), said = element("p", "said", text);
     said.dir = "auto";
-    article.append(element("h3", "", role), said);
+    article.append(element("h2", "", role), said);
     conversation.append(article);
     return { article, said };
   }
@@ -51,7 +51,7 @@
   function addCall(article, call) {
     const name = call.name === null ? ", not in the form of one" : `: ${call.name}`;
     const box = element("div", "call");
-    box.append(element("h4", "", `Tool call${name} (it was not run)`), element("pre", "", call.arguments));
+    box.append(element("h3", "", `Tool call${name} (it was not run)`), element("pre", "", call.arguments));
     article.append(box);
   }
 
