@@ -90,7 +90,8 @@ def model(request: Request, site: Pages, name: str) -> Response:
     chosen = _carded(family, name)
     if name != chosen.digest:
         return RedirectResponse(f"/cards/model/{chosen.digest}", 303)
-    values = {"card": model_card(site, family, chosen, PATIENCE_S), "model": chosen}
+    card = model_card(site, family, chosen, PATIENCE_S)
+    values = {"card": card, "model": chosen, "known": standing(site) is not None}
     return site.page(request, "model_card.html", values | _writing())
 
 
