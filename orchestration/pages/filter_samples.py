@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,13 @@ from assets.lake import Lake
 from assets.policy.rules import Rule
 from orchestration.pages.document_rows import UnknownDocument, text_of
 from orchestration.pages.hostile import Shown, Span, around, shown
+from orchestration.pages.site import Site
+from orchestration.pages.weighed import remembered, weighed
 
 SHOWN = 900  # code points of a text
 LONGEST = 300_000  # code points in which pieces are looked for
 MOST_SPANS = 400
+KEPT_TEXTS = 64
 COLUMNS = ("doc_id", "snapshot", "shard", "url", "host", "language", "outcome", "pii")
 
 
@@ -31,16 +35,41 @@ class Sample:
     notice: str = ""
 
 
-def samples(lake: Lake, rows: pl.DataFrame, rule: Rule) -> list[Sample]:
+class Texts:
+    """Texts of pages, those asked for last kept while the rows stay the same: a threshold moves to and fro."""
+
+    def __init__(self, lake: Lake, kept: dict[tuple[str, str], str]) -> None:
+        self._lake, self._kept = lake, kept
+
+    @classmethod
+    def of(cls, site: Site) -> Texts:
+        """Those of the site, for one request."""
+        kept = remembered(site, ("texts", weighed(site).stamp), dict)
+        return cls(site.lake(), kept)
+
+    def read(self, row: Mapping[str, Any]) -> str:
+        """The page's text. Raises UnknownDocument."""
+        key = (row["snapshot"], row["doc_id"])
+        text = self._kept.get(key)
+        if text is None:
+            text = text_of(self._lake, row)
+            if len(text) <= LONGEST:
+                while len(self._kept) >= KEPT_TEXTS:
+                    self._kept.pop(next(iter(self._kept)), None)
+                self._kept[key] = text
+        return text
+
+
+def samples(texts: Texts, rows: pl.DataFrame, rule: Rule) -> list[Sample]:
     """A sample of each row, in their order."""
     columns = dict.fromkeys([*COLUMNS, rule.statistic])
-    return [_sample(lake, row, rule) for row in rows.select(list(columns)).iter_rows(named=True)]
+    return [_sample(texts, row, rule) for row in rows.select(list(columns)).iter_rows(named=True)]
 
 
-def _sample(lake: Lake, row: dict[str, Any], rule: Rule) -> Sample:
+def _sample(texts: Texts, row: dict[str, Any], rule: Rule) -> Sample:
     value = row[rule.statistic]
     try:
-        text = text_of(lake, row)
+        text = texts.read(row)
     except UnknownDocument:  # taken out since the rows were read
         return Sample(row, value, shown(""), 0, "", "its text is not there any more")
     spans, note, notice = pieces_of(row, rule, text)

@@ -22,7 +22,7 @@ from orchestration.pages import filter_view as view
 from orchestration.pages import funnel_steps as steps
 from orchestration.pages.choosing import Choice, choose
 from orchestration.pages.filter_change import BadThreshold, Change, any_rule, read
-from orchestration.pages.filter_samples import samples
+from orchestration.pages.filter_samples import Texts, samples
 from orchestration.pages.funnel import offered
 from orchestration.pages.site import Pages, Site, is_partial
 from orchestration.pages.weighed import COLUMNS, NO_SHARDS, Part, Weighed, weighed
@@ -70,6 +70,7 @@ class Asked:
     log: bool
     seed: int
     more: int
+    samples: bool  # at once, for readers without scripts
 
 
 def asked(
@@ -83,9 +84,10 @@ def asked(
     log: bool = False,
     seed: Annotated[int, Query(ge=0, le=10**6)] = 0,
     more: Annotated[int, Query(ge=1, le=10**5)] = 1,
+    samples: bool = False,
 ) -> Asked:
     """Read from the address."""
-    return Asked(rule, Part(snapshot, language, host, source), policy, reach, log, seed, more)
+    return Asked(rule, Part(snapshot, language, host, source), policy, reach, log, seed, more, samples)
 
 
 Wanted = Annotated[Asked, Depends(asked)]
@@ -93,11 +95,13 @@ Wanted = Annotated[Asked, Depends(asked)]
 
 @router.get("/filter/{rule}")
 def one(request: Request, site: Pages, wanted: Wanted) -> HTMLResponse:
-    """A rule, and what a change of it would do. A panel asks for its samples afterwards: they are read from files."""
+    """A rule, and what a change of it would do. Samples are asked for afterwards: they are read from files."""
     values, rows = _looked_at(request, site, wanted)
+    values["samples"] = None
+    if wanted.samples:
+        values |= pages_at_the_border(site, rows, values["then"] or values["rule"], wanted)
     if is_partial(request):  # a fault is shown in its place too
-        return site.page(request, "filter/panel.html", values | {"samples": None})
-    values |= pages_at_the_border(site, rows, values["then"] or values["rule"], wanted)
+        return site.page(request, "filter/panel.html", values)
     values |= offered(site, values["known"], values["choice"])
     return site.page(request, "filter/page.html", values, status=422 if values["trouble"] else 200)
 
@@ -181,11 +185,11 @@ def of_rule(
 
 def pages_at_the_border(site: Site, rows: pl.DataFrame, rule: Rule, wanted: Asked) -> dict[str, Any]:
     """Samples of both sides, the nearest to the threshold first."""
-    near, lake = view.border(rows, rule, wanted.seed), site.lake()
+    near, texts = view.border(rows, rule, wanted.seed), Texts.of(site)
     found = {}
     for side, passed in (("kept", True), ("dropped", False)):
         here = near.filter(pl.col("passed") == passed)
-        found[side] = samples(lake, here.slice((wanted.more - 1) * SAMPLES, SAMPLES), rule)
+        found[side] = samples(texts, here.slice((wanted.more - 1) * SAMPLES, SAMPLES), rule)
     return {"samples": found, "per_side": SAMPLES, "is_numeric": bool(rule.bounds())}
 
 
