@@ -12,8 +12,10 @@ from assets.descent import MADE_BY, PARENT_READ, Holding, rows_by
 from assets.judgements.state import judged
 from assets.judgements.votes import Side, Votes
 from assets.lake import Lake
-from assets.preferences import exported, table_of, verdicts_name_the_chosen_text
+from assets.preferences import exported, table_of, verdicts_name_the_chosen_text, withdrawn
 from assets.resources import LakeResource
+from assets.steps.ledger import Ledger
+from assets.steps.scopes import scope
 
 SAMPLING = {"max_new_tokens": 8, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
 VERDICTS = ["a", "b", "tie", "both_bad"]
@@ -100,3 +102,19 @@ def test_reach_names_the_rows_that_a_model_wrote_which_had_read_a_page(home):
     assert (held.asset, held.what, held.rows, held.documents) == ("preferences", MADE_BY, 4, 3)
     assert held.version == lake.version_of("preferences")
     assert rows_by(lake, {"c" * 32: knowing}) == rows_by(lake, {}) == []
+
+
+def test_models_that_read_what_is_taken_down_leave_the_table(tmp_path):
+    """A request that is only asked for is enough: the model is known to have read the page, and so is what it wrote."""
+    page, lake, source = "00000001-0000-4000-8000-000000000001", Lake(tmp_path), tmp_path / "model"
+    source.mkdir()
+    pl.DataFrame({"doc_id": [page], "tokens": [7], "times": [1]}).write_parquet(source / "consumed.parquet")
+    reader = lake.commit_dir("base_model", source).data_version
+    for number, other in enumerate(("b" * 32, "c" * 32)):
+        model = reader if number == 0 else "a" * 32
+        a, b = Side("base_model", model, 1, "x"), Side("rl_model", other, 2, "y")
+        Votes(tmp_path).vote(Votes(tmp_path).add_match([], a, b, SAMPLING, number), "a", "Ada")
+    matches = Votes(tmp_path).voted()
+    assert withdrawn(lake, matches) == set()
+    Ledger(tmp_path).add(scope("document", page), "somebody", "it is mine")
+    assert withdrawn(lake, matches) == {reader}
