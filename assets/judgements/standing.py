@@ -15,12 +15,10 @@ SIDES = {"good": 1, "bad": 0}  # what a classifier learns; who is unsure has no 
 
 def rows(store: Judgements) -> pl.DataFrame:
     """Rows of the table labels: no time and no note, so the same judgements give the same bytes whenever they came."""
-    found = store.newest()
-    schema = {"doc_id": pl.String, "snapshot": pl.String, "content_hash": pl.String, "labeller": pl.String}
-    schema |= {"label": pl.String, "tags": pl.List(pl.String)}
-    return pl.DataFrame([{name: row[name] for name in schema} for row in found], schema=schema).sort(
-        "doc_id", "labeller"
-    )
+    names = ("doc_id", "snapshot", "content_hash", "labeller", "label", "tags")
+    found = pl.DataFrame(store.table(), schema=dict.fromkeys(names, pl.String), orient="row")
+    tags = pl.col("tags").str.split(" ").list.filter(pl.element() != "")
+    return found.with_columns(tags).sort("doc_id", "labeller")
 
 
 def texts(store: Judgements, labels: pl.DataFrame) -> pl.DataFrame:

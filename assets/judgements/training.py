@@ -48,7 +48,7 @@ def publish_packaged(lake: Lake, settings: QualityConfig) -> tuple[Commit, dict[
     """Commits the weights that come with the package, and their figures; the manifest says that they are these."""
     content = PACKAGED.read_bytes()
     known = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["training"]
-    why = f"fewer than {settings.least} labelled texts of either side: the weights that come with Stemma"
+    why = f"fewer than {settings.least} labelled texts of a side, so the packaged weights stand in"
     (lake.local / "work").mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=lake.local / "work") as scratch:
         (Path(scratch) / WEIGHTS).write_bytes(content)

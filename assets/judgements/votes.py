@@ -89,6 +89,18 @@ class Match:
     voter: str | None = None
 
 
+@dataclass(frozen=True)
+class Tally:
+    """How many votes gave one verdict on these two models, shown so."""
+
+    asset_a: str
+    model_a: str
+    asset_b: str
+    model_b: str
+    verdict: str
+    votes: int
+
+
 def drawn(models: Sequence[str], number: int) -> Draw:
     """Two different ones of these models (digests), their sides and seeds, all by one number. Raises VoteRefused."""
     pairs = list(combinations(sorted(set(models)), 2))
@@ -145,6 +157,14 @@ class Votes:
     def voted(self) -> list[Match]:
         """All matches that somebody voted on, in the order of the votes."""
         return self._matches("v.number IS NOT NULL", ())
+
+    def tally(self) -> list[Tally]:
+        """How often each verdict fell, by who was shown where; reads no text."""
+        query = """
+            SELECT m.a ->> '$.asset', m.a ->> '$.model', m.b ->> '$.asset', m.b ->> '$.model', v.verdict, count(*)
+            FROM votes v JOIN matches m ON m.number = v.match GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+        """
+        return [Tally(*row) for row in self._file.rows(query)]
 
     def digest(self) -> str:
         """Of all votes: the same while nobody votes. "" before the first vote."""

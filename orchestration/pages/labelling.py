@@ -89,8 +89,7 @@ def queue_of(site: Site, sliced: Sliced, store: Judgements, by: str, skipped: in
     left = len(ids) - len(done.intersection(ids))
     draw = _draws(site, sliced.frame)[places.to_numpy()]
     chosen = queue(ids, scores, done, length=AHEAD, draw=draw, skipped=min(skipped, max(left - 1, 0)))
-    where = {doc_id: place for place, doc_id in zip(places, ids, strict=True)}
-    return Queue(items(site, sliced.frame[[where[one] for one in chosen]]), len(ids), left)
+    return Queue(items(site, sliced.frame[[places[ids.index(one)] for one in chosen]]), len(ids), left)
 
 
 def _draws(site: Site, frame: pl.DataFrame) -> np.ndarray:

@@ -114,12 +114,13 @@ def agreement(request: Request, site: Pages, one: Words = "", other: Words = "")
     """Cohen's kappa of every two labellers, and the pages that two of them disagree on."""
     from assets.judgements import standing
 
-    rows = standing.rows(Judgements(site.home))
+    store = Judgements(site.home)
+    rows = standing.rows(store)
     found = standing.agreements(rows)
     if not (one and other) and found:
         one, other = found[0][:2]
     differing = standing.disagreements(rows, one, other).head(DISAGREEMENTS).to_dicts()
-    addresses = {row["doc_id"]: row["url"] for row in Judgements(site.home).newest()} if differing else {}
+    addresses = store.urls(row["doc_id"] for row in differing)
     shown = [row | {"url": addresses.get(row["doc_id"], "")} for row in differing]
     counts = {
         who: {label: rows.filter(labeller=who, label=label).height for label in LABELS}

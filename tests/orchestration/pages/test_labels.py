@@ -8,43 +8,22 @@ import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
-from assets.judgements import training
 from assets.judgements.pages import known
 from assets.judgements.said import Page as Judged
 from assets.judgements.said import Said
 from assets.judgements.store import Judgements
 from assets.lake import Lake
-from assets.steps import stages
-from assets.steps.documents import documents_of
-from models.config import QualityConfig
 from orchestration.pages import labelling
-from tests.assets.conftest import HereEngine
-from tests.assets.takedown_crawl import SNAPSHOT, WebPage, write_wet
-from tests.assets.takedown_home import make_tables
 from tests.orchestration.pages.conftest import token_in
+from tests.orchestration.pages.labels_home import write_home
 from tests.orchestration.pages.shown import Element, Page, foreign
 
 HX = {"hx-request": "true"}
-HOSTILE = "<script>alert(1)</script> \u202eevil\u202c " + "long " * 9000
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, bundled_crawl, block_list_cache) -> Path:
-    """A home of two dozen real pages and a hostile one, measured, decided, clustered and scored."""
-    root, home = tmp_path_factory.mktemp("crawl"), tmp_path_factory.mktemp("labels") / "home"
-    name = "dolma-sample-0000.warc.gz"
-    documents, _, _ = documents_of(bundled_crawl / "web-sample-2024" / name, name, SNAPSHOT, "0")
-    rows = zip(documents["url"].to_pylist(), documents["text"].to_pylist(), strict=True)
-    pages = [WebPage(url, text, 1) for url, text in rows if text]
-    write_wet(root / SNAPSHOT / "pages.warc.wet", [*pages, WebPage("https://evil.org/<b>", HOSTILE, 2)])
-    home.mkdir()
-    (home / "cache").symlink_to(block_list_cache)
-    (home / "home.json").write_text('{"id": "0123"}')
-    lake = Lake(home)
-    make_tables(lake, HereEngine(), root)
-    stages.page_quality(lake, HereEngine(), SNAPSHOT)
-    training.publish_packaged(lake, QualityConfig())
-    return home
+    return write_home(tmp_path_factory.mktemp("labels"), bundled_crawl, block_list_cache)
 
 
 @pytest.fixture
