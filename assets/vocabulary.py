@@ -1,8 +1,9 @@
 """Words that tell two groups of texts apart: log-odds with an informative prior, over how many texts have a word.
 
-After Monroe, Colaresi & Quinn, "Fightin' Words" (Political Analysis 16, 2008), equations 16 to 22, with document
-frequencies in the place of word counts, so that one page that says a word a thousand times is one page. The prior is
-the share of all texts that have the word, worth PRIOR_TEXTS texts: what is rare everywhere needs more evidence.
+After Monroe, Colaresi & Quinn, "Fightin' Words" (Political Analysis 16, 2008), with document frequencies in the place
+of word counts, so that one page that says a word a thousand times is one page. The prior is the share of all texts that
+have the word, worth PRIOR_TEXTS texts: what is rare everywhere needs more evidence. The variance counts the texts that
+lack the word as well, which the paper may leave out: no word is most of a text, but it may be in most texts.
 """
 
 from __future__ import annotations
@@ -67,9 +68,11 @@ def telling(
             continue
         prior = PRIOR_TEXTS * max(in_all[word], 1) / max(n_all, 1)
         prior = min(prior, PRIOR_TEXTS - 0.5)  # a word of every text has no finite odds
-        odds = [math.log((y + prior) / (n + PRIOR_TEXTS - y - prior)) for y, n in ((y1, n_first), (y2, n_second))]
-        spread = math.sqrt(1 / (y1 + prior) + 1 / (y2 + prior))
-        found.append(Word(word, y1, y2, odds[0] - odds[1], (odds[0] - odds[1]) / spread))
+        have = (y1 + prior, y2 + prior)
+        lack = (n_first + PRIOR_TEXTS - have[0], n_second + PRIOR_TEXTS - have[1])
+        log_odds = math.log(have[0] / lack[0]) - math.log(have[1] / lack[1])
+        spread = math.sqrt(sum(1 / n for n in (*have, *lack)))
+        found.append(Word(word, y1, y2, log_odds, log_odds / spread))
     ours = sorted((one for one in found if one.z > 0), key=lambda one: (-one.z, one.word))
     theirs = sorted((one for one in found if one.z < 0), key=lambda one: (one.z, one.word))
     return ours[:most], theirs[:most]

@@ -31,7 +31,7 @@ from assets.vocabulary import frequencies, sample, telling
 from orchestration.diff import Sides
 
 FOLDER = Path("cache", "diff")
-FORMAT = 1  # raised when the same pair would give another report
+FORMAT = 2  # raised when the same pair would give another report
 KEPT = 200  # reports that are kept; the oldest go
 SHOWN = 40  # pages named of each side
 FILES = 25  # WARC files named, those that differ most

@@ -21,7 +21,7 @@ from orchestration.searching import MAKES_INDEX, Found, NotIndexed, Searcher, pi
 
 router = APIRouter()
 PAGE = 10  # results on one
-LISTED = 12  # values of a facet that are shown at once
+LISTED = 6  # values of a facet that are shown at once
 MORE = 200  # and so many when it is opened
 FACETS = (
     ("verdict", "Verdict"),

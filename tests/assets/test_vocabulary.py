@@ -35,6 +35,12 @@ def test_the_surer_of_two_equal_ratios_comes_first():
     assert [one.word for one in ours[:2]] == ["frequent", "rare"]
 
 
+def test_to_have_a_word_says_as_much_as_to_lack_its_opposite():
+    ours, theirs = told(["in"] * 24 + ["out"] * 4, ["in"] * 248 + ["out"] * 3)
+    assert (ours[0].word, theirs[0].word) == ("out", "in")
+    assert ours[0].z == pytest.approx(-theirs[0].z) and ours[0].log_odds == pytest.approx(-theirs[0].log_odds)
+
+
 def test_real_languages_are_told_apart_by_their_own_words(shared_data):
     by_language: dict[str, list[str]] = {}
     with gzip.open(shared_data / "pages" / "webpages-multilingual.gold.jsonl.gz", "rt", encoding="utf-8") as lines:
