@@ -41,7 +41,8 @@ COMMANDS: dict[str, str] = {
     "evaluate": "models.evaluation.scorecard:run",
     "generate": "models.inference.generate:run",
     "serve-lines": "models.inference.lines:run",
-    "export": "models.export.huggingface:run",
+    "export": "models.export.command:run",
+    "import": "models.export.checkpoints:run",
 }
 WITHOUT_RESULT = {"generate", "serve-lines"}  # these print and publish nothing
 

@@ -192,14 +192,19 @@ def generate(
 def export(
     model: Model,
     directory: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
-    form: Annotated[str, typer.Option("--format", help="hf: a Hugging Face directory.")] = "hf",
+    form: Annotated[
+        str, typer.Option("--format", help="hf: a Hugging Face directory. gguf: one file for llama.cpp and LM Studio.")
+    ] = "hf",
+    weights: Annotated[
+        str, typer.Option(help="Of a GGUF file: f32, f16, bf16, q8_0 (8 bits) or q4_0 (4 bits).")
+    ] = "f32",
     home: HomeOption = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model in another engine's format, after comparing its logits with ours."""
+    """Write a model in another engine's format, after comparing it with ours."""
     from orchestration.using import export_model
 
-    export_model(home, model, directory, form, as_json)
+    export_model(home, model, directory, form, as_json, weights)
 
 
 @app.command()

@@ -61,13 +61,14 @@ def model_card(facts: CardFacts, more: Sequence[Section] = (), figures: Table | 
     shape = facts.architecture
     size = f"{shape.n_params:,} parameters, {shape.n_layers} layers, width {shape.d_model}"
     heads = f"{shape.n_heads} query and {shape.n_kv_heads} key-value heads of {shape.head_dim}"
+    kind = "Qwen3" if shape.qk_norm else "Llama"
     identity = [("this model", facts.digest), ("parent", facts.parent), *facts.lineage.items()]
     settings = [(name, str(value)) for name, value in sorted(_flatten(facts.training).items())]
     return Card(
         facts.name,
         (
             f"{_stage(facts.stage)} of {size}, context {shape.max_seq_len} tokens, vocabulary {shape.vocab_size}.",
-            f"Architecture: Qwen3ForCausalLM, {heads}, SwiGLU {shape.d_ff}, rotary base {shape.rope_theta:g}.",
+            f"Architecture: {kind}ForCausalLM, {heads}, SwiGLU {shape.d_ff}, rotary base {shape.rope_theta:g}.",
         ),
         present(
             [
@@ -114,9 +115,21 @@ def facts_of_manifest(model_dir: Path, extra: Mapping[str, Any]) -> CardFacts:
             f"A small model ({architecture.n_params:,} parameters): it shows how data became a model, not facts.",
             "Trained on web pages; it can repeat their errors and prejudices.",
         ],
+        **(_of_elsewhere(manifest) if kind == "imported" else {}),
         **given,
     }
     return CardFacts(digest=digest(model_dir), architecture=architecture, scores=scores, **facts)
+
+
+def _of_elsewhere(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be said of a model that Stemma did not train."""
+    return {
+        "parent": "none known (imported)",
+        "license": "other",
+        "training": {"imported": f"config and weights, sha256 {manifest['imported']}"},
+        "data": ["Not known: the weights were imported, no document of theirs can be named or taken back."],
+        "limits": ["Stemma did not train this model and has measured nothing of it."],
+    }
 
 
 def _recorded_scores(manifest: Mapping[str, Any]) -> list[CardScore]:

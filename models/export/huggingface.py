@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.artifacts import building, digest, publish, seal
-from models.config import InputError, TransformerConfig
+from models.config import TransformerConfig
 from models.data.tokenizer import (
     END_OF_TEXT,
     END_OF_TEXT_ID,
@@ -28,6 +28,7 @@ from models.data.tokenizer import (
     load_tokenizer,
 )
 from models.export.card import card_of_manifest
+from models.export.layouts import theirs
 from models.nets.transformer import Transformer
 from models.seeds import uniforms
 from models.training.checkpoint import load_model
@@ -41,11 +42,12 @@ class ExportMismatch(ArithmeticError):
 
 
 def qwen3_config(config: TransformerConfig) -> dict[str, Any]:
-    """config.json of Qwen3ForCausalLM for our architecture."""
+    """config.json of Qwen3ForCausalLM for our architecture; of LlamaForCausalLM where it has no norms on q and k."""
     rope = {"rope_theta": config.rope_theta}
     return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
+        "architectures": ["Qwen3ForCausalLM" if config.qk_norm else "LlamaForCausalLM"],
+        "model_type": "qwen3" if config.qk_norm else "llama",
+        **({} if config.qk_norm else {"mlp_bias": False}),
         "vocab_size": config.vocab_size,
         "hidden_size": config.d_model,
         "intermediate_size": config.d_ff,
@@ -71,31 +73,8 @@ def qwen3_config(config: TransformerConfig) -> dict[str, Any]:
 
 
 def qwen3_weights(model: Transformer) -> dict[str, Tensor]:
-    """Qwen3's tensor names to float32 weights; a tied head is left out."""
-    config = model.config
-    queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    ours = {name: value.detach().float().cpu() for name, value in model.named_parameters()}
-    theirs = {"model.embed_tokens.weight": ours["embedding.weight"], "model.norm.weight": ours["norm.weight"]}
-    if not config.tie_embeddings:
-        theirs["lm_head.weight"] = ours["head.weight"]
-    for layer in range(config.n_layers):
-        block, target = f"blocks.{layer}", f"model.layers.{layer}"
-        q, k, v = ours[f"{block}.attention.qkv.weight"].split([queries, keys, keys])
-        gate, up = ours[f"{block}.mlp.gate_up.weight"].chunk(2)
-        theirs |= {
-            f"{target}.input_layernorm.weight": ours[f"{block}.attention_norm.weight"],
-            f"{target}.self_attn.q_proj.weight": q,
-            f"{target}.self_attn.k_proj.weight": k,
-            f"{target}.self_attn.v_proj.weight": v,
-            f"{target}.self_attn.o_proj.weight": ours[f"{block}.attention.out.weight"],
-            f"{target}.self_attn.q_norm.weight": ours[f"{block}.attention.q_norm.weight"],
-            f"{target}.self_attn.k_norm.weight": ours[f"{block}.attention.k_norm.weight"],
-            f"{target}.post_attention_layernorm.weight": ours[f"{block}.mlp_norm.weight"],
-            f"{target}.mlp.gate_proj.weight": gate,
-            f"{target}.mlp.up_proj.weight": up,
-            f"{target}.mlp.down_proj.weight": ours[f"{block}.mlp.down.weight"],
-        }
-    return {name: value.contiguous() for name, value in theirs.items()}
+    """Qwen3's (or Llama's) tensor names to float32 weights; a tied head is left out."""
+    return theirs(model.config, {name: value.detach().float().cpu() for name, value in model.named_parameters()})
 
 
 def write_directory(model: Transformer, model_dir: Path, target: Path) -> None:
@@ -117,22 +96,18 @@ def largest_difference(model: Transformer, directory: Path) -> float:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    theirs = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    peer = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     rows, tokens = PROBE[0], min(PROBE[1], model.config.max_seq_len)
     ids = torch.from_numpy((uniforms(range(rows), tokens) * model.config.vocab_size).astype("int64"))
     with torch.inference_mode():
-        return float((model(ids) - theirs(ids).logits).abs().max())
+        return float((model(ids) - peer(ids).logits).abs().max())
 
 
 def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dict[str, Any]:
-    """The `export` command. Config: model_dir, format ("hf"), optional card (metadata of the model card).
+    """The `export` command for Hugging Face. Config: model_dir, optional card (metadata of the model card).
 
     Publishes out/final; ExportMismatch when a logit differs by more than 1e-4.
     """
-    if not config.get("model_dir"):
-        raise InputError("export needs model_dir")
-    if config.get("format", "hf") != "hf":
-        raise InputError(f"export format must be hf, got {config['format']!r}")
     model_dir = Path(config["model_dir"])
     model, architecture = load_model(model_dir)
     load_tokenizer(model_dir)
@@ -145,7 +120,8 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         identity = {"parent": digest(model_dir), "format": "hf", "params": architecture.n_params}
         seal(temporary, "huggingface_model", identity)
         publish(temporary, out / "final")
-    report(f"export: loads as Qwen3ForCausalLM, logits differ by at most {difference:.1e}")
+    kind = "Qwen3ForCausalLM" if architecture.qk_norm else "LlamaForCausalLM"
+    report(f"export: loads as {kind}, logits differ by at most {difference:.1e}")
     return {**identity, "logit_difference": difference}
 
 

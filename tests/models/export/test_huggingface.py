@@ -9,7 +9,7 @@ from models.__main__ import main
 from models.artifacts import digest, verify
 from models.config import InputError
 from models.data.tokenizer import load_tokenizer
-from models.export import huggingface
+from models.export import command, huggingface
 from models.nets.transformer import Transformer
 from models.training.checkpoint import save_final
 
@@ -26,7 +26,8 @@ def export(model_dir, out, silent):
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"tie_embeddings": True}, {"n_kv_heads": 4}, {"n_kv_heads": 1, "rope_theta": 10_000.0}]
+    "change",
+    [{}, {"tie_embeddings": True}, {"n_kv_heads": 4}, {"n_kv_heads": 1, "rope_theta": 10_000.0}, {"qk_norm": False}],
 )
 def test_logits_equal_ours_with_weights_that_hide_no_mistake(tmp_path, tiny, trained, silent, change):
     from transformers import AutoModelForCausalLM
@@ -40,7 +41,7 @@ def test_logits_equal_ours_with_weights_that_hide_no_mistake(tmp_path, tiny, tra
     save_final(tmp_path / "ours", model, trained["tokenizer_dir"], {"parent": None, "shards": "none"})
     assert export(tmp_path / "ours", tmp_path / "out", silent)["logit_difference"] <= 1e-4
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "final", dtype=torch.float32).eval()
-    assert type(theirs).__name__ == "Qwen3ForCausalLM"
+    assert type(theirs).__name__ == ("Qwen3ForCausalLM" if config.qk_norm else "LlamaForCausalLM")
     ids = torch.randint(0, config.vocab_size, (3, 60), generator=generator)
     with torch.inference_mode():
         torch.testing.assert_close(theirs(ids).logits, model(ids), rtol=0, atol=1e-4)
@@ -84,6 +85,7 @@ def test_a_wrong_export_is_not_published(tmp_path, base_model_dir, silent, monke
     assert not (tmp_path / "out" / "final").exists()
 
 
-def test_unknown_format_is_refused(tmp_path, base_model_dir, silent):
-    with pytest.raises(InputError, match="onnx"):
-        huggingface.run({"model_dir": str(base_model_dir), "format": "onnx"}, tmp_path, silent)
+@pytest.mark.parametrize(("change", "named"), [({"format": "onnx"}, "onnx"), ({"model_dir": None}, "model_dir")])
+def test_unknown_formats_and_no_model_are_refused(tmp_path, base_model_dir, silent, change, named):
+    with pytest.raises(InputError, match=named):
+        command.run({"model_dir": str(base_model_dir), "format": "hf"} | change, tmp_path, silent)
