@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 
+import polars as pl
 import pytest
 
 from assets.lake import Lake
@@ -91,6 +92,34 @@ def test_a_damaged_report_is_made_again(pages_of, home):
     path.write_bytes(path.read_bytes()[:100])
     assert asked(pages_of(home), "/diff?a=fineweb&b=strict").status_code == 200
     assert json.loads(path.read_bytes())["common"] > 0
+
+
+def folder_of(place, texts: dict[str, str], url: str):
+    """What `stemma corpus` would have written: these documents kept, all others unknown."""
+    for name in ("corpus", "documents"):
+        (place / name).mkdir(parents=True)
+    (place / "funnel.json").write_text("{}")
+    page = {"url": url, "host": url, "language": "eng_Latn", "content_hash": "a", "policy": "fineweb@1"}
+    page |= dict.fromkeys(("reason", "cluster_id")) | {"score": None, "threshold": None, "warc_path": url}
+    rows = [{**page, "doc_id": name, "text": text, "text_bytes": len(text)} for name, text in texts.items()]
+    schema = {"score": pl.Float64, "threshold": pl.Float64, "reason": pl.String, "cluster_id": pl.String}
+    for name in ("corpus", "documents"):
+        pl.DataFrame(rows, schema_overrides=schema).write_parquet(place / name / "part-00000.parquet")
+    return place
+
+
+def test_folders_are_compared_their_words_told_and_what_strangers_wrote_is_escaped(pages_of, home, tmp_path):
+    attack = 'javascript:alert(1)//"><script>alert(1)</script>\u202e'
+    apples = {f"apple{i}": f"we sell apples {i}" for i in range(40)}
+    pears = {f"pear{i}": f"we sell pears {i}" for i in range(40)}
+    a, b = folder_of(tmp_path / "a", apples, attack), folder_of(tmp_path / "b", pears | {"apple0": "x"}, attack)
+    text = asked(pages_of(home), f"/diff?a={a}&b={b}").text
+    assert re.search(r"<bdi>apples</bdi>.*<bdi>pears</bdi>", text, re.S) and "<bdi>sell</bdi>" not in text
+    assert "<script>alert" not in text and "\u202e" not in text and 'href="javascript' not in text
+    before = set((home / FOLDER).iterdir())
+    (b / "documents" / "part-00000.parquet").touch()  # as if it were written again
+    asked(pages_of(home), f"/diff?a={a}&b={b}")
+    assert set((home / FOLDER).iterdir()) > before
 
 
 def test_what_can_be_compared_is_offered(pages):
