@@ -6,6 +6,7 @@ Pure functions of the shelf's rows. A page reaches a rule if none that is tried 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,16 +165,28 @@ def languages(
     return shown
 
 
-def border(rows: pl.DataFrame, rule: Rule, seed: int) -> pl.DataFrame:
-    """The rows with `distance` from the rule's nearest bound, the nearest first; ties by the doc_id from a place that
-    the seed gives, so the same seed shows the same pages."""
+def border(rows: pl.DataFrame, policy: Policy, rule: Rule, seed: int) -> pl.DataFrame:
+    """The rows with `distance` from the nearest bound that the policy's rule of that name has for their language, the
+    nearest first; ties by the doc_id from a place that the seed gives, so the same seed shows the same pages."""
     place = seed % 20
     tie = [pl.col("doc_id").str.slice(place), pl.col("doc_id"), pl.col("snapshot")]
     if not rule.bounds():
         return rows.with_columns(pl.lit(0.0).alias("distance")).sort(tie)
     value = pl.col(rule.statistic).cast(pl.Float64).fill_nan(None)
-    distance = pl.min_horizontal(*((value - bound).abs() for _, bound in rule.bounds())).fill_null(math.inf)
-    return rows.with_columns(distance.alias("distance")).sort(["distance", *tie])
+    distance = _nearest(value, [bound for _, bound in rule.bounds()])
+    spoken: dict[tuple[float, ...], list[str]] = {}
+    for language in policy.languages:
+        own = rule_for(policy, rule.rule, language)
+        if own is not None and own.statistic == rule.statistic and own.bounds() and own.bounds() != rule.bounds():
+            spoken.setdefault(tuple(bound for _, bound in own.bounds()), []).append(language)
+    for bounds, whom in spoken.items():
+        here = pl.col(policy.language_column).is_in(whom).fill_null(False)
+        distance = pl.when(here).then(_nearest(value, bounds)).otherwise(distance)
+    return rows.with_columns(distance.fill_null(math.inf).alias("distance")).sort(["distance", *tie])
+
+
+def _nearest(value: pl.Expr, bounds: Sequence[float]) -> pl.Expr:
+    return pl.min_horizontal(*((value - bound).abs() for bound in bounds))
 
 
 def slider(column: Column, edges: list[float], values: list[float]) -> dict[str, float]:

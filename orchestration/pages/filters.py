@@ -99,7 +99,7 @@ def one(request: Request, site: Pages, wanted: Wanted) -> HTMLResponse:
     values, rows = _looked_at(request, site, wanted)
     values["samples"] = None
     if wanted.samples:
-        values |= pages_at_the_border(site, rows, values["then"] or values["rule"], wanted)
+        values |= pages_at_the_border(site, rows, values["proposed"], values["then"] or values["rule"], wanted)
     if is_partial(request):  # a fault is shown in its place too
         return site.page(request, "filter/panel.html", values)
     values |= offered(site, values["known"], values["choice"])
@@ -110,7 +110,7 @@ def one(request: Request, site: Pages, wanted: Wanted) -> HTMLResponse:
 def border(request: Request, site: Pages, wanted: Wanted) -> HTMLResponse:
     """The pages at the border alone."""
     values, rows = _looked_at(request, site, wanted)
-    values |= pages_at_the_border(site, rows, values["then"] or values["rule"], wanted)
+    values |= pages_at_the_border(site, rows, values["proposed"], values["then"] or values["rule"], wanted)
     return site.page(request, "filter/samples.html", values)
 
 
@@ -183,9 +183,9 @@ def of_rule(
     return figures, some.with_columns(told.alias("passed"))
 
 
-def pages_at_the_border(site: Site, rows: pl.DataFrame, rule: Rule, wanted: Asked) -> dict[str, Any]:
+def pages_at_the_border(site: Site, rows: pl.DataFrame, proposed: Policy, rule: Rule, wanted: Asked) -> dict[str, Any]:
     """Samples of both sides, the nearest to the threshold first."""
-    near, texts = view.border(rows, rule, wanted.seed), Texts.of(site)
+    near, texts = view.border(rows, proposed, rule, wanted.seed), Texts.of(site)
     found = {}
     for side, passed in (("kept", True), ("dropped", False)):
         here = near.filter(pl.col("passed") == passed)

@@ -92,8 +92,8 @@ class DagsterAway(ConnectionError):
     """Dagster does not answer; the message says how to start it, and what does the same without the pages."""
 
     def __init__(self, address: str, command: str | None = None) -> None:
-        instead = f"; or run this in a terminal: {command}" if command else ""
-        super().__init__(f"Dagster does not answer at {address}: start it with `make ui` and ask again{instead}")
+        self.said = f"Dagster does not answer at {address}: start it with `make ui` and ask again"
+        super().__init__(self.said + (f"; or run this in a terminal: {command}" if command else ""))
         self.address, self.command = address, command
 
 

@@ -94,7 +94,9 @@ def use(request: Request, site: Pages, name: str, snapshot: Annotated[str, Form(
             site, assets=follows(site, choice.decided, policy), partitions=wanted, why=f"policy {policy.id}"
         )
     except (DagsterAway, LaunchRefused) as error:
-        said = {"away": str(error), "command": getattr(error, "command", None)}
+        said = {"away": str(error), "command": None}
+        if isinstance(error, DagsterAway):
+            said = {"away": f"{error.said}, or run this in a terminal:", "command": error.command}
         return _page(request, site, policy.id, part, said, status=503)
     then = f"/?snapshot={part.snapshot}" if part.snapshot else "/"
     return RedirectResponse(launched.page(then=then), 303)

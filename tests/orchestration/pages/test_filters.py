@@ -66,15 +66,24 @@ def test_pages_at_the_border_are_the_nearest_and_the_same_every_time(pages, rows
     first, again = (pages.get(f"{RULE}/samples?min=0.3").text for _ in range(2))
     assert first == again
     rule = next(one for one in FINEWEB.rules if one.rule == "line_punct_ratio").model_copy(update={"min": 0.3})
-    near = view.border(rows, rule, seed=0)
+    near = view.border(rows, FINEWEB, rule, seed=0)
     assert near["distance"].is_sorted()
     ids = re.findall(r'href="/doc/([0-9a-f-]{36})', first)
     arrives = view.reached(steps.outcomes(rows, FINEWEB), FINEWEB, "line_punct_ratio")
-    some = view.border(rows.filter(arrives), rule, seed=0)
+    some = view.border(rows.filter(arrives), FINEWEB, rule, seed=0)
     below = some.filter(pl.col("line_punct_frac") < 0.3)["doc_id"].to_list()[:3]
     above = some.filter(pl.col("line_punct_frac") >= 0.3)["doc_id"].to_list()[:3]
     assert ids == [*below, *above]
     assert ids != re.findall(r'href="/doc/([0-9a-f-]{36})', pages.get(f"{RULE}/samples?min=0.3&more=2").text)
+
+
+def test_the_border_of_a_language_is_where_its_own_threshold_is(rows):
+    changed = policies.what_if(FINEWEB, ["eng_Latn/line_punct_ratio.min=0.7"])
+    rule = next(one for one in changed.rules if one.rule == "line_punct_ratio")
+    near = view.border(rows, changed, rule, seed=0)
+    bound = pl.when(pl.col("language") == "eng_Latn").then(0.7).otherwise(0.12)
+    told = near.with_columns((pl.col("line_punct_frac") - bound).abs().alias("told"))
+    assert told.filter(pl.col("line_punct_frac").is_not_null())["told"].is_sorted()
 
 
 def test_what_the_rule_counts_is_marked_with_the_reason(pages, smoke):
