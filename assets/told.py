@@ -30,6 +30,8 @@ PATHS = {
     "search_index": "/search?snapshot={partition}",
     "preferences": "/arena",
     "labels": "/labels",
+    "quality_classifier": "/labels/classifier",
+    "page_quality": "/labels/classifier",
     "gradient_features": "/models/data/diverse_candidates/current",
     "scorecard": "/models",
     **dict.fromkeys(MADE_DATA, "/models/data/{asset}/{digest}"),

@@ -24,7 +24,10 @@ from tests.orchestration.engines.ray_cluster import RayCluster, kill, kill_task,
 from tests.orchestration.engines.test_local import SMALL, jobs, shas
 
 REPO = Path(__file__).resolve().parents[3]
-TABLES = ("documents", "rejects", "record_counts", "annotations", "contamination", "decisions", "signatures", "corpus")
+TABLES = (
+    "documents", "rejects", "record_counts", "annotations", "contamination", "page_quality", "decisions", "signatures",
+    "corpus",
+)  # fmt: skip
 with_ray = pytest.mark.skipif(ray_cluster.missing is not None, reason=f"NO RAY HERE: {ray_cluster.missing}")
 
 
@@ -78,6 +81,7 @@ def data_plane(lake: Lake, runs_on, crawl: Path, names: list[str], cache: Path) 
     (lake.local / "cache").symlink_to(cache)
     run_stages(lake, runs_on, str(crawl), names, load("fineweb"))
     stages.contamination(lake, runs_on, SNAPSHOT, evaluation_sets.load())
+    stages.page_quality(lake, runs_on, SNAPSHOT)
     return {name: lake.version_of(name) for name in TABLES}
 
 
