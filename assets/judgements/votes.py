@@ -161,7 +161,8 @@ class Votes:
     def tally(self) -> list[Tally]:
         """How often each verdict fell, by who was shown where; reads no text."""
         query = """
-            SELECT m.a ->> '$.asset', m.a ->> '$.model', m.b ->> '$.asset', m.b ->> '$.model', v.verdict, count(*)
+            SELECT json_extract(m.a, '$.asset'), json_extract(m.a, '$.model'), json_extract(m.b, '$.asset'),
+                   json_extract(m.b, '$.model'), v.verdict, count(*)
             FROM votes v JOIN matches m ON m.number = v.match GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
         """
         return [Tally(*row) for row in self._file.rows(query)]

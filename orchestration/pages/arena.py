@@ -13,10 +13,10 @@ import polars as pl
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from assets.judgements.votes import VERDICTS, Match, Side, Votes, drawn
+from assets.judgements.votes import VERDICTS, Match, Side, Tally, Votes, drawn
 from assets.lake import Lake
 from assets.preferences import exported, table_of, withdrawn
-from models.evaluation.pairwise import NoVotes, Ratings, Vote, rate
+from models.evaluation.pairwise import NoVotes, Outcome, Ratings, Vote, rate
 from models.seeds import derive
 from orchestration.pages.charts import Interval
 from orchestration.pages.hostile import visible
@@ -28,7 +28,12 @@ from orchestration.pages.voices import Voice, find, voices
 router = APIRouter()
 
 DRAW_BITS = 53  # a number that everything reads as it is
-OUTCOMES = {"a": "a", "b": "b", "tie": "tie", "both_bad": "tie"}  # for ratings; both bad: neither is better
+OUTCOMES: dict[str, Outcome] = {
+    "a": "a",
+    "b": "b",
+    "tie": "tie",
+    "both_bad": "tie",
+}  # for ratings; both bad: neither is better
 SAID = {"a": "A is better", "b": "B is better", "tie": "they are equally good", "both_bad": "both are bad"}
 KEYS = dict(zip(VERDICTS, "1234", strict=True))
 MOST_PROMPT = 20_000  # characters
@@ -74,7 +79,6 @@ def arena(
     lake = site.lake()
     known = voices(lake)
     speaker(site).start()  # somebody is about to ask
-    matches = Votes(site.home).voted()
     values = {
         "known": known,
         "chosen": [voice.digest for voice in pool(known, model or [], lake)],
@@ -83,7 +87,7 @@ def arena(
         "prompt": prompt,
         "query": f"?{request.url.query}" if request.url.query else "",
         "most_tokens": MOST_TOKENS,
-        **standing(matches),
+        **standing(Votes(site.home).tally()),
     }
     return site.page(request, "arena.html", values)
 
@@ -179,22 +183,34 @@ def answers(match: Match) -> list[Answer]:
     sides = (("A", match.a), ("B", match.b))
     if match.verdict is None:
         return [Answer(name, visible(side.text), calls(side.text)) for name, side in sides]
-    return [Answer(name, visible(side.text), calls(side.text), _name(side), side.model) for name, side in sides]
+    return [
+        Answer(name, visible(side.text), calls(side.text), _named(side.asset, side.model), side.model)
+        for name, side in sides
+    ]
 
 
-def standing(matches: Sequence[Match]) -> dict[str, Any]:
+def standing(tallies: Sequence[Tally]) -> dict[str, Any]:
     """The ratings by the votes so far, for the page; `rows` is empty before the first."""
     try:
-        ratings = rate(Vote(one.a.model, one.b.model, OUTCOMES[one.verdict or ""]) for one in matches)  # type: ignore[arg-type]
+        ratings = rate(
+            vote for one in tallies for vote in [Vote(one.model_a, one.model_b, OUTCOMES[one.verdict])] * one.votes
+        )
     except NoVotes:
         return {"rows": [], "wins": [], "connected": True, "components": [], "votes": 0}
-    names = {side.model: _name(side) for one in matches for side in (one.a, one.b)}
+    names = {one.model_a: _named(one.asset_a, one.model_a) for one in tallies}
+    names |= {one.model_b: _named(one.asset_b, one.model_b) for one in tallies}
     order = sorted(ratings.players, key=lambda player: (-ratings.strength(player).value, player))
     rows = [_row(ratings, player, names[player]) for player in order]
     places = [ratings.players.index(player) for player in order]
     wins = [(names[player], [float(ratings.wins[i, j]) for j in places]) for player, i in zip(order, places)]
     parts = [[names[player] for player in part] for part in ratings.components]
-    return {"rows": rows, "wins": wins, "connected": ratings.is_connected, "components": parts, "votes": len(matches)}
+    return {
+        "rows": rows,
+        "wins": wins,
+        "connected": ratings.is_connected,
+        "components": parts,
+        "votes": sum(one.votes for one in tallies),
+    }
 
 
 def _row(ratings: Ratings, player: str, name: str) -> Row:
@@ -203,8 +219,8 @@ def _row(ratings: Ratings, player: str, name: str) -> Row:
     return Row(name, player, interval, found.n, float(ratings.wins[i].sum()), float(ratings.wins[:, i].sum()))
 
 
-def _name(side: Side) -> str:
-    return f"{side.asset.removesuffix('_model')} {side.model[:8]}"
+def _named(asset: str, model: str) -> str:
+    return f"{asset.removesuffix('_model')} {model[:8]}"
 
 
 def _encoded(rows: pl.DataFrame) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assets.judgements.appending import AppendingFile, StoreUnreadable
-from assets.judgements.votes import FILE, AlreadyVoted, Side, UnknownMatch, VoteRefused, Votes, drawn
+from assets.judgements.votes import FILE, VERDICTS, AlreadyVoted, Side, UnknownMatch, VoteRefused, Votes, drawn
 
 MESSAGES = [{"role": "user", "content": "2 + 2? \u202e<b>"}]
 SAMPLING = {"max_new_tokens": 8, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
@@ -61,6 +61,16 @@ def test_a_vote_is_final_and_names_a_match_that_is_there(tmp_path):
     with pytest.raises(AlreadyVoted):
         votes.vote(identity, "b", "Bob")
     assert [one.verdict for one in votes.voted()] == ["a"] and before == "" != votes.digest()
+
+
+def test_a_tally_counts_every_vote_once(tmp_path):
+    votes = Votes(tmp_path)
+    assert votes.tally() == []
+    for number in range(12):
+        votes.vote(match(tmp_path, number), VERDICTS[number % 4], "Ada")
+    match(tmp_path)  # nobody votes on it
+    voted = Counter((one.a.asset, one.a.model, one.b.asset, one.b.model, one.verdict) for one in votes.voted())
+    assert {(t.asset_a, t.model_a, t.asset_b, t.model_b, t.verdict): t.votes for t in votes.tally()} == voted
 
 
 @pytest.mark.parametrize("statement", ["UPDATE votes SET verdict = 'b'", "DELETE FROM votes", "DELETE FROM matches"])
