@@ -45,7 +45,7 @@ class Limits:
     max_bytes: int = 4 << 30  # weights in memory
     max_streams: int = 4  # texts at once; more wait
     max_waiting: int = 64  # questions that wait; more are refused
-    niceness: int = 10  # added to the process's own
+    niceness: int = 5  # added to the process's own
 
 
 class Busy(RuntimeError):
