@@ -75,7 +75,7 @@ def addresses(home: Path) -> dict[str, str]:
         "a dropped document": f"/doc/{gone[0]}?snapshot={quote(gone[1])}",
         "search, no text": "/search",
         "search, words": "/search?q=water",
-        "search, slice by score": "/search?score=n_words:50:200&verdict=dropped",
+        "search, slice by score": "/search?column=n_words&from=50&to=200&verdict=dropped",
         "labels": "/labels",
         "diff, choose": "/diff",
         "diff of two policies": "/diff?a=fineweb&b=strict",

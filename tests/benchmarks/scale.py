@@ -28,6 +28,7 @@ PER_SNAPSHOT = (
     "annotations",
     "annotation_statistics",
     "contamination",
+    "search_index",
     "decisions",
     "signatures",
     "duplicate_clusters",
