@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ REPO = Path(__file__).resolve().parents[2]
 NPM = REPO / ".venv" / "npm" / "node_modules"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
-UP_S = 60
+UP_S, WAIT_MS = 180, 60_000
 
 
 def npm_file(path: str) -> Path:
@@ -68,23 +69,43 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def tab(chromium) -> Iterator[Any]:
-    """A fresh profile with one page, on which nothing may fail or be asked of another place."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    faults: list[str] = []
+    """A fresh profile with one page, on which nothing may fail, ask a question or be asked of another place."""
+    with opened(chromium, confirms=False) as page:
+        yield page
+
+
+@pytest.fixture
+def willing_tab(chromium) -> Iterator[Any]:
+    """The same for somebody who says yes when a page asks whether they are sure."""
+    with opened(chromium, confirms=True) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Any, *, confirms: bool) -> Iterator[Any]:
+    """One page of a fresh profile; fails at the end for whatever went wrong on it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page, faults = context.new_page(), []
+    page.set_default_timeout(WAIT_MS)
+
+    def asked(dialog: Any) -> None:
+        if confirms and dialog.type == "confirm":
+            dialog.accept()
+            return
+        faults.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("dialog", asked)
     page.on("pageerror", lambda error: faults.append(f"script failed: {error}"))
-    page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     page.on("console", lambda said: faults.append(f"console: {said.text}") if said.type == "error" else None)
-    page.on(
-        "request",
-        lambda asked: (
-            None if asked.url.startswith(("http://127.0.0.1:", "data:")) else faults.append(f"request: {asked.url}")
-        ),
-    )
+    page.on("request", lambda one: None if is_ours(one.url) else faults.append(f"request: {one.url}"))
     yield page
     context.close()
     assert faults == []
+
+
+def is_ours(address: str) -> bool:
+    return address.startswith(("http://127.0.0.1:", "data:"))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from assets.lake import Lake
 from orchestration.engines.local import LocalEngine
 from orchestration.home import prepare
 from tests.assets.takedown_home import make_tables
-from tests.browser import hostile_crawl
+from tests.browser import hostile_crawl, hostile_model
+from tests.browser.conftest import OURS
 
 MOST_PAGES = 160
 
@@ -33,7 +34,11 @@ def attacked(tmp_path_factory, serve, bundled_crawl, block_list_cache, hostile_s
     (home / "cache").symlink_to(block_list_cache)
     ids = hostile_crawl.write(crawl, bundled_crawl, hostile_strings)
     prepare(home)
-    make_tables(Lake(home), LocalEngine(2), crawl, hostile_crawl.SNAPSHOT)
+    lake = Lake(home)
+    make_tables(lake, LocalEngine(2), crawl, hostile_crawl.SNAPSHOT)
+    for seed, asset in enumerate(("base_model", "sft_model", "rl_model")):
+        hostile_model.write(place / asset, place / f"tokenizer-{seed}", OURS, seed)
+        lake.commit_dir(asset, place / asset)
     return serve(home, crawl), ids
 
 
@@ -91,6 +96,31 @@ def test_what_an_address_says_is_escaped_on_every_page(attacked, attacked_tab, h
         said = quote(string.encode("utf-8", "surrogatepass"))
         path = REFLECTING[i % len(REFLECTING)].format(said)
         look(page, wrong, address + path)
+    assert wrong == []
+
+
+def test_what_a_model_says_is_text_wherever_it_is_shown(attacked, attacked_tab):
+    (address, _), (page, wrong) = attacked, attacked_tab
+    page.goto(f"{address}/chat?max_new_tokens=40&temperature=0")
+    page.fill("#prompt", OURS[3])
+    page.press("#prompt", "Control+Enter")
+    answer = page.locator("article.turn.assistant .said")
+    answer.wait_for()
+    page.wait_for_function("() => !document.querySelector('#send').disabled")
+    assert "window.hit" in answer.inner_text(), "the model really says it"
+    wrong += page.evaluate(INJECTED)
+    look(page, wrong, f"{address}/probe?text={quote(OURS[3])}&other=base_model")
+    assert "window" in page.locator("main").inner_text()
+    page.goto(f"{address}/arena?voter={quote(OURS[0][:60])}&max_new_tokens=40&temperature=0")
+    page.fill("#prompt", OURS[0])
+    page.click("button[data-key=n]")
+    page.wait_for_selector("p.votes")
+    assert page.locator(".pair .said").filter(has_text="window.hit").count() == 2
+    wrong += page.evaluate(INJECTED)
+    page.click("p.votes button >> nth=0")
+    page.wait_for_selector("[role=status]")
+    wrong += page.evaluate(INJECTED)
+    look(page, wrong, f"{address}/arena")
     assert wrong == []
 
 
