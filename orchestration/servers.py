@@ -76,7 +76,8 @@ def serve(
     home, console = prepare(root), Console()
     logs = home.root / "logs"
     logs.mkdir(exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for asked in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it sends to the background with SIGINT ignored
+        signal.signal(asked, signal.default_int_handler)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for server in servers:

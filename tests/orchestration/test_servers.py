@@ -86,7 +86,12 @@ class Ui:
         command = [*STEMMA, "ui", *map(str, ports), *arguments]
         with self.said.open("wb") as out:
             self.process = subprocess.Popen(
-                command, cwd=REPO, env=environment(self.home), stdout=out, stderr=out, start_new_session=True
+                ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command],  # as a shell starts a job in the background
+                cwd=REPO,
+                env=environment(self.home),
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
 
     def wait(self, until: str) -> str:
@@ -96,8 +101,8 @@ class Ui:
             time.sleep(0.25)
         return said
 
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
+    def end(self, asked: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(asked)
         return self.process.wait(60)
 
 
@@ -123,7 +128,7 @@ def test_one_address_leads_to_all_three_and_one_signal_ends_them(tmp_path, start
     assert (ui.home / "logs" / "pages.log").is_file()
     below = children_of(ui.process.pid)
     assert len(below) >= 3
-    assert ui.end() == 0
+    assert ui.end(signal.SIGINT) == 0
     assert not any(answers(port) for port in (ui.pages, ui.dagster, ui.mlflow))
     deadline = time.monotonic() + 10  # a killed process takes a moment
     while (left := still_there(below)) and time.monotonic() < deadline:
