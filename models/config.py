@@ -79,6 +79,11 @@ class TransformerConfig:
         return from_dict(cls, json.loads(text))
 
 
+def _check_head(stage: str, head: str) -> None:
+    if head not in ("materialised", "chunked"):
+        raise InputError(f"{stage}.head must be materialised or chunked, got {head!r}")
+
+
 @dataclass(frozen=True)
 class PretrainRecipe:
     """How a base model is trained on token shards."""
@@ -112,8 +117,8 @@ class PretrainRecipe:
     head: Literal["materialised", "chunked"] = field(default="materialised", metadata=OPTION)  # chunked: few logits
 
     def __post_init__(self) -> None:
+        _check_head("pretrain", self.head)
         choices = {"optimizer": ("adamw", "muon"), "packing": ("windows", "best_fit")}
-        choices["head"] = ("materialised", "chunked")
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise InputError(f"pretrain.{name} must be {' or '.join(known)}, got {getattr(self, name)!r}")
@@ -145,6 +150,10 @@ class SftRecipe:
     checkpoint_every: int = 100  # steps between resumable states
     log_every: int = 10  # steps between lines of the training curve
     device: Literal["cpu", "cuda", "auto"] = "cpu"  # cuda computes in bfloat16 under autocast
+    head: Literal["materialised", "chunked"] = field(default="materialised", metadata=OPTION)  # chunked: few logits
+
+    def __post_init__(self) -> None:
+        _check_head("sft", self.head)
 
 
 @dataclass(frozen=True)
@@ -174,8 +183,10 @@ class RlRecipe:
     record_every: int = 20  # steps between rollout records
     checkpoint_every: int = 20  # steps between resumable states; a multiple of updates_per_draw
     device: Literal["cpu", "cuda", "auto"] = "cpu"
+    head: Literal["materialised", "chunked"] = field(default="materialised", metadata=OPTION)  # chunked: few logits
 
     def __post_init__(self) -> None:
+        _check_head("rl", self.head)
         if self.group_size < 2:
             raise InputError(f"rl.group_size must be at least 2, got {self.group_size}: one sample has no comparison")
         if self.updates_per_draw < 1 or self.prompts_per_step % self.updates_per_draw:

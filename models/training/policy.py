@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.device.logprobs import linear_logprobs
 from models.nets.transformer import Transformer
 from models.objectives.advantages import constant_groups
 from models.objectives.algorithms import Algorithm, policy_loss
@@ -41,13 +42,17 @@ def score(rollouts: Sequence[Rollout], group_size: int, rule: Algorithm) -> Scor
     return Scored(list(rollouts), advantages_NG.flatten(), live_NG.flatten())
 
 
-def sampled_logprobs(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+def sampled_logprobs(model: Transformer, batch: Batch, head: str = "materialised") -> tuple[Tensor, Tensor]:
     """log π of each sampled token, (B, C) and 0 outside the mask, and the entropies there (flat, nats, no gradient).
 
-    Only the states that predict a sampled token are projected to the vocabulary.
+    Only the states that predict a sampled token are projected to the vocabulary; with head "chunked" few at a time.
     """
     live_BC = batch.mask_BC.bool()
     states_SD = model.hidden(batch.ids_RT, branches_BT=batch.branches_RT).flatten(0, 1)
+    if head == "chunked":
+        states_ND, targets_N = states_SD[batch.sources_BC[live_BC]], batch.targets_BC[live_BC]
+        stats = linear_logprobs(states_ND, model.head.weight, targets_N)
+        return torch.zeros_like(batch.mask_BC).masked_scatter(live_BC, stats.selected), stats.entropy.detach()
     logprobs_NV = model.logits(states_SD[batch.sources_BC[live_BC]]).log_softmax(-1)
     chosen_N = logprobs_NV.gather(-1, batch.targets_BC[live_BC][:, None])[:, 0]
     settled_NV = logprobs_NV.detach()
@@ -64,6 +69,7 @@ def step_loss(
     max_logprob_gap: float | None,
     reference: Transformer | None = None,
     beta: float = 0.0,
+    head: str = "materialised",
 ) -> Loss:
     """The policy loss of these rollouts, with its figures.
 
@@ -81,11 +87,11 @@ def step_loss(
     rows = rows or [0]
     device = model.embedding.weight.device
     batch = collate([scored.rollouts[i] for i in rows], device)
-    logprobs_BC, entropy_N = sampled_logprobs(model, batch)
+    logprobs_BC, entropy_N = sampled_logprobs(model, batch, head)
     reference_BC = None
     if reference is not None:
         with torch.no_grad():
-            reference_BC, _ = sampled_logprobs(reference, batch)
+            reference_BC, _ = sampled_logprobs(reference, batch, head)
     found = policy_loss(
         rule,
         logprobs_BC,

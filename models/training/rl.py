@@ -4,7 +4,6 @@ Each draw takes the next problems, samples a group of answers to each from the c
 whole groups to the shared training loop. The random-reward control differs in one word of the configuration.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from models.artifacts import digest, sha256_file
-from models.config import InputError, Recipe, RlRecipe
+from models.config import InputError, Recipe, RlRecipe, as_dict
 from models.data.order import consumed_problems, step_problems
 from models.data.provenance import PROVENANCE
 from models.data.sft import read_columns
@@ -132,6 +131,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
             max_logprob_gap=rl.max_logprob_gap if draws.fresh(step) else None,
             reference=reference,
             beta=rl.kl_beta,
+            head=rl.head,
         )
         return Loss(found.value, {**found.metrics, **rollout_figures(scored)}, found.tokens)
 
@@ -198,7 +198,7 @@ def _identity(recipe: Recipe, reward: str, model_dir: Path, files: list[Path]) -
         "recipe": recipe.name,
         "seed": recipe.seed,
         "threads": recipe.threads,
-        "rl": dataclasses.asdict(recipe.rl),
+        "rl": as_dict(recipe.rl),
         "reward": reward,
         "tasks": [sha256_file(file) for file in files],
         "tokenizer_sha256": tokenizer_sha256(model_dir),

@@ -1,6 +1,5 @@
 """`python -m models sft`: an instruct model from a base model, on rendered conversations, with its answers measured."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from kernels.device.logprobs import Settings, linear_loss
+from kernels.device.logprobs_reference import TokenStats
 from models.artifacts import digest, sha256_file
-from models.config import InputError
+from models.config import InputError, as_dict
 from models.data.order import consumed_examples, step_rows
 from models.data.provenance import PROVENANCE
 from models.data.sft import EXAMPLES, read_columns
@@ -73,6 +74,23 @@ def masked_loss(model: Transformer, batches: Sequence[ExampleBatch]) -> Loss:
     return Loss(total / max(count, 1), {"loss_tokens": float(count)}, tokens=tokens)
 
 
+def chunked_loss(model: Transformer, batches: Sequence[ExampleBatch]) -> Loss:
+    """`masked_loss` without the logits of all targets: a chunk of them at a time."""
+    count = sum(int(batch.targets_BT[:, 1:].sum()) for batch in batches)
+    total = torch.zeros((), device=batches[0].ids_BT.device)
+    for batch in batches:
+        targets_BT = batch.targets_BT[:, 1:]
+        hidden_ND = model.hidden(batch.ids_BT[:, :-1])[targets_BT]
+        answers_N = batch.ids_BT[:, 1:][targets_BT]
+        total = total + linear_loss(hidden_ND, model.head.weight, answers_N, _negative, Settings(entropy=False))[0]
+    tokens = sum(batch.ids_BT.numel() for batch in batches)
+    return Loss(total / max(count, 1), {"loss_tokens": float(count)}, tokens=tokens)
+
+
+def _negative(stats: TokenStats, _rows: slice) -> Tensor:
+    return -stats.selected.sum()
+
+
 def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dict[str, Any]:
     """The `sft` command. Config: recipe, seed, overrides, model_dir, sft_files.
 
@@ -100,7 +118,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         "recipe": recipe.name,
         "seed": recipe.seed,
         "threads": recipe.threads,
-        "sft": dataclasses.asdict(sft),
+        "sft": as_dict(sft),
         "data": [sha256_file(file) for file in files],
         "tokenizer_sha256": tokenizer_sha256(model_dir),
     }
@@ -133,7 +151,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         model,
         adamw(model, weight_decay=sft.weight_decay, beta1=sft.beta1, beta2=sft.beta2, eps=sft.adam_eps),
         lambda step: pieces([training[i] for i in step_rows(len(training), sft.batch_size, recipe.seed, step)], device),
-        masked_loss,
+        masked_loss if sft.head == "materialised" else chunked_loss,
         schedule=Schedule(
             peak=sft.learning_rate,
             steps=sft.steps,

@@ -30,14 +30,26 @@ def test_impossible_architectures_are_refused(tiny, change):
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_options_at_their_default_leave_the_spelling_of_a_recipe_alone(name):
     recipe = RECIPES[name]()
-    fields = [one for part in (recipe.model, recipe.pretrain) for one in dataclasses.fields(part)]
-    later = {one.name for one in fields if one.metadata}
-    assert {"qk_norm", "optimizer", "packing", "head"} <= later
-    assert not later & {*as_dict(recipe)["pretrain"], *as_dict(recipe)["model"]}
+    spelled, later = as_dict(recipe), set()
+    for part in ("model", "pretrain", "sft", "rl"):
+        options = {one.name for one in dataclasses.fields(getattr(recipe, part)) if one.metadata}
+        whole = dataclasses.asdict(getattr(recipe, part))
+        assert spelled[part] == {name: value for name, value in whole.items() if name not in options}
+        later |= options
+    assert later == {
+        "qk_norm", "optimizer", "muon_learning_rate", "skip_spikes", "packing", "document_masking", "head"
+    }  # fmt: skip
     assert from_dict(PretrainRecipe, as_dict(recipe)["pretrain"]) == recipe.pretrain
     chosen = dataclasses.replace(recipe.pretrain, optimizer="muon")
     assert as_dict(chosen) == as_dict(recipe.pretrain) | {"optimizer": "muon"}
     assert from_dict(PretrainRecipe, as_dict(chosen)) == chosen
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "sft", "rl"])
+def test_every_stage_knows_two_heads(stage):
+    assert getattr(resolve({"recipe": "smoke", "overrides": {stage: {"head": "chunked"}}}), stage).head == "chunked"
+    with pytest.raises(InputError, match=f"{stage}.head"):
+        resolve({"recipe": "smoke", "overrides": {stage: {"head": "small"}}})
 
 
 @pytest.mark.parametrize(

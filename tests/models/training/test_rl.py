@@ -124,6 +124,21 @@ def test_logprobs_equal_a_plain_pass_over_each_answer_alone_and_the_samplers(hom
         assert found_BC[row, len(plain) :].abs().sum().item() == 0.0
 
 
+def test_a_chunked_head_gives_the_same_losses_gradients_and_figures(home):
+    model, drawn = rollouts_of(home)
+    scored = score(drawn, 4, ALGORITHMS["dr_grpo"])
+    found = {}
+    for head in ("materialised", "chunked"):
+        model.zero_grad()
+        loss = loss_of(model, scored, head=head)
+        loss.value.backward()
+        found[head] = loss, torch.cat([p.grad.flatten() for p in model.parameters()])
+    (plain, gradient), (ours, own) = found.values()
+    torch.testing.assert_close(own, gradient, rtol=1e-4, atol=1e-7)
+    assert float(gradient.norm()) > 1e-6
+    assert ours.metrics == pytest.approx(plain.metrics, rel=1e-4, abs=1e-5)
+
+
 def loss_of(model, scored, **changes):
     settings = {"max_new_tokens": 5, "max_logprob_gap": 1e-3} | changes
     return step_loss(model, scored, ALGORITHMS["dr_grpo"], **settings)

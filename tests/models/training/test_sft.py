@@ -23,7 +23,7 @@ from models.data.tokenizer import IM_END_ID, IM_START_ID, load_tokenizer, save, 
 from models.nets.transformer import Transformer
 from models.training.checkpoint import save_final
 from models.training.recorder import read_metrics
-from models.training.sft import collate, masked_loss, pieces, run
+from models.training.sft import chunked_loss, collate, masked_loss, pieces, run
 
 TEXTS = ["Sort ascending: 3 1 2", "Answer: 1 2 3", "user assistant system", "Count the ones: 1011"] * 4
 SMALL = {
@@ -147,7 +147,17 @@ def test_loss_is_the_mean_over_targets_whatever_the_padding():
         by_hand += [-logprobs_TV[t - 1, ids[0, t]].item() for t, target in enumerate(row["loss_mask"]) if target]
     assert len(by_hand) == 12
     for batches in (pieces(rows), [collate(rows)]):
-        assert masked_loss(net, batches).value.item() == pytest.approx(np.mean(by_hand), abs=1e-5)
+        for loss in (masked_loss, chunked_loss):
+            assert loss(net, batches).value.item() == pytest.approx(np.mean(by_hand), abs=1e-5)
+
+
+def test_a_chunked_head_gives_the_same_gradients():
+    net, batches = model(), pieces(rendered([5, 9, 20, 12]))
+    ours, theirs = (
+        torch.autograd.grad(loss(net, batches).value, net.parameters()) for loss in (chunked_loss, masked_loss)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_prompt_and_padding_have_no_gradient_and_the_end_token_has():
