@@ -42,6 +42,11 @@ class Comparison:
     found: Difference
     is_whole: bool
 
+    @property
+    def same(self) -> bool:
+        """Whether the texts do not differ in a word."""
+        return self.is_whole and all(run.side == "both" for run in self.found.runs)
+
 
 def clusters(site: Site, lake: Lake, page: Document) -> list[Cluster]:
     """The page's cluster in its snapshot, and over all of them; none where it was never compared with others."""
@@ -64,7 +69,8 @@ def clusters(site: Site, lake: Lake, page: Document) -> list[Cluster]:
 def _cluster(among: str, own: str, rows: pl.DataFrame, shelf: pl.DataFrame) -> Cluster:
     if "unverified" not in rows.columns:
         rows = rows.with_columns(pl.lit(None, pl.String).alias("unverified"))
-    there = rows.join(shelf, on=["doc_id", "snapshot"], how="left")
+    known = shelf.filter(pl.col("doc_id").is_in(rows["doc_id"].to_list()))
+    there = rows.join(known, on=["doc_id", "snapshot"], how="left")
     order = there.sort(~pl.col("survivor"), *survival()).head(MOST_MEMBERS)
     members = [{**row, "why": WHY.get(row["reason"], row["reason"])} for row in order.to_dicts()]
     return Cluster(among, own, rows.height, tuple(members))
@@ -85,6 +91,9 @@ def other_of(found: Sequence[Cluster], page: Document, wanted: str | None) -> di
 def compared(other: dict[str, Any], theirs: str, ours: str) -> Comparison:
     """The words in which the page's text differs from the other member's, with long common parts left out."""
     found = difference(theirs, ours)
+    is_whole = found.a_compared == len(theirs) and found.b_compared == len(ours)
+    if (same := Comparison(other, ours, (), found, is_whole)).same:
+        return same
     parts: list[str] = []
     spans: list[Span] = []
     at = 0
@@ -94,7 +103,6 @@ def compared(other: dict[str, Any], theirs: str, ours: str) -> Comparison:
                 spans.append(Span(at, at + len(piece), note, kind))
             parts.append(piece)
             at += len(piece)
-    is_whole = found.a_compared == len(theirs) and found.b_compared == len(ours)
     return Comparison(other, "".join(parts), tuple(spans), found, is_whole)
 
 
@@ -110,4 +118,4 @@ def _pieces(run: Run, theirs: str, ours: str, first: bool, last: bool) -> list[t
     if left_out < CONTEXT:
         return [(same, "", "")]
     said = f"\n[… {left_out:,} characters that both have …]\n"
-    return [(head, "", ""), (said, "skip", "the same in both pages"), (tail, "", "")]
+    return [(head, "", ""), (said, "same", "the same in both pages"), (tail, "", "")]
