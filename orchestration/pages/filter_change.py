@@ -51,14 +51,22 @@ class Change:
         return dict(self.typed).get(name, "")
 
 
-def read(rule: str, parameters: Iterable[tuple[str, str]]) -> Change:
-    """The change in an address. A field left open changes nothing. Raises BadThreshold."""
+def read(rule: str, parameters: Iterable[tuple[str, str]], policy: Policy | None = None) -> Change:
+    """The change in an address. Raises BadThreshold.
+
+    A field left open changes nothing, nor does one that says what `policy` has for pages of all languages: a form sends
+    it whatever else was changed, and the thresholds of languages must not follow it.
+    """
+    there = rule_for(policy, rule) if policy is not None else None
+    as_it_is: dict[str, float] = dict(there.bounds()) if there is not None else {}
     settings, removed, typed, others, dropped = [], [], [], [], []
     for name, given in parameters:
         given = given.strip()
         if not given:
             continue
         if own := OWN.fullmatch(name):
+            if not own[2] and number(given) == as_it_is.get(own[1]):
+                continue
             typed.append((name, given))
             place = f"{own[2]}/{rule}" if own[2] else rule
             settings.append(f"{place}.{own[1]}={number(given)!r}")

@@ -127,6 +127,7 @@ def _looked_at(request: Request, site: Site, wanted: Asked) -> tuple[dict[str, A
     values: dict[str, Any] = {"part": wanted.part, "choice": choice, "rule_name": rule, "change": change}
     values |= {"trouble": trouble, "reach": wanted.reach, "log": wanted.log, "seed": wanted.seed, "more": wanted.more}
     values |= {"no_shards": NO_SHARDS, "known": known, "to_rule": lambda name: _address(request, name, change)}
+    values["as_it_is"] = _address(request, rule, Change())
     figures, rows = of_rule(known, wanted.part, choice, proposed, rule, wanted.reach)
     return values | figures | to_save(site, choice.shown, proposed), rows
 
@@ -134,7 +135,7 @@ def _looked_at(request: Request, site: Site, wanted: Asked) -> tuple[dict[str, A
 def _proposed(request: Request, rule: str, policy: Policy) -> tuple[Change, Policy, str]:
     """The change in the address, the policy with it, and what is wrong with it (then the policy is as it was)."""
     try:
-        change = read(rule, request.query_params.multi_items())
+        change = read(rule, request.query_params.multi_items(), policy)
         return change, change.of(policy), ""
     except (BadThreshold, PolicyError) as error:
         typed = tuple((name, value) for name, value in request.query_params.multi_items() if name in ("min", "max"))

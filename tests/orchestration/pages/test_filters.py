@@ -115,6 +115,13 @@ def test_a_field_left_open_changes_nothing(pages):
         assert 'data-testid="lost"' not in html and 'data-testid="trouble"' not in html
 
 
+def test_a_form_that_is_sent_as_it_is_leaves_the_thresholds_of_languages_alone(pages):
+    html = pages.get("/filter/language_score?policy=fineweb2&min=0.65&log=true").text
+    assert 'data-testid="lost"' not in html
+    changed = pages.get("/filter/language_score?policy=fineweb2&min=0.65&min.deu_Latn=0.9").text
+    assert changed.count(" → ") == 1 and "(deu_Latn)" in changed
+
+
 @pytest.mark.parametrize(
     "path", ["/filter/nope", "/filter/..%2f..%2fetc", "/filter/%3Cscript%3E", "/filter/url%00", "/filter/nope/samples"]
 )
