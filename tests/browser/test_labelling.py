@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from assets.judgements.pages import find
+from assets.judgements.said import Said
 from assets.judgements.store import Judgements
+from assets.lake import Lake
+from tests.browser.conftest import npm_file
+from tests.browser.test_accessibility import LOOKS, RUN_AXE, SERIOUS, WIDER, told
 from tests.orchestration.pages.labels_home import write_home
 
 
@@ -105,3 +110,24 @@ def test_all_of_it_works_without_a_script(chromium, address, home):
     page.get_by_role("button", name="Undo").click()
     assert said(home, "Plain") == {} and page.get_by_test_id("item").get_attribute("data-doc") == doc_id
     context.close()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_axe_finds_no_serious_fault_on_any_page_of_labels(chromium, address, home, look):
+    scheme, width = LOOKS[look]
+    store = Judgements(home)
+    pages = find(Lake(home), Lake(home).scan("documents").collect()["doc_id"])
+    for who, label in (("Ann", "good"), ("Bob", "bad")):
+        store.add([Said(page, label) for page in pages.values()], who)
+    context = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
+    page, axe = context.new_page(), npm_file("axe-core/axe.min.js").read_text()
+    faults: list[str] = []
+    paths = ["?by=Axe", "?by=Ann", "/agreement", "/classifier", "/bulk?by=Axe&label=bad"]
+    for path in [f"/labels{one}" for one in paths]:
+        page.goto(address + path)
+        page.evaluate(axe)
+        faults += [f"{path}: {told(one)}" for one in page.evaluate(RUN_AXE)["violations"] if one["impact"] in SERIOUS]
+        if page.evaluate(WIDER) > 0:
+            faults.append(f"{path}: wider than a window of {width}")
+    context.close()
+    assert faults == []

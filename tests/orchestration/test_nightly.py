@@ -13,6 +13,9 @@ import polars as pl
 import pytest
 
 from assets import nights
+from assets.judgements.pages import find
+from assets.judgements.said import Said
+from assets.judgements.store import Judgements
 from assets.lake import Lake
 from assets.resources import Progress
 from assets.steps.ledger import Ledger
@@ -152,6 +155,16 @@ def test_policy_that_changed_is_decided_again_without_reading_the_crawl(later, m
 
 
 @pytest.mark.slow
+def test_labels_that_came_are_learnt_in_the_night_and_cost_no_page_while_they_are_too_few(later):
+    home, _ = later
+    pages, store = find(Lake(home), Lake(home).scan("documents").collect()["doc_id"]), Judgements(home)
+    store.add([Said(page, "good") for page in pages.values()], "Ann")
+    night = run_night(home, QUIET)
+    assert night.succeeded and {str(node) for node in night.made} == {"labels", "quality_classifier"}
+    assert Lake(home).scan("labels").collect().height == len(pages) > 20
+    assert run_night(home, QUIET).made == []
+
+
 def test_folder_that_went_away_is_not_made_again_every_night(later):
     home, crawl = later
     (crawl / "other").mkdir()
