@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from kernels.tokens.shards import SplitReader
 from models.__main__ import main
@@ -25,6 +27,7 @@ from models.recipes import resolve
 from models.seeds import derive
 from models.training import pretrain
 from models.training.checkpoint import load_model
+from models.training.optim import NonFiniteTraining
 from models.training.recorder import read_metrics
 
 REPO = Path(__file__).resolve().parents[3]
@@ -123,6 +126,20 @@ def test_options_train_repeatably_and_are_told_in_the_manifest(tmp_path, pretrai
 def override_pretrain(config, **options):
     changes = config["overrides"]
     return changes | {"pretrain": changes["pretrain"] | options}
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "muon", "packing": "best_fit", "head": "chunked"}])
+def test_a_run_that_explodes_names_the_documents_of_the_batch(tmp_path, pretrain_config, trained, silent, options):
+    explosive = {"learning_rate": 1e30, "warmup_steps": 0, "grad_clip": 0.0, "checkpoint_every": 1}
+    config = pretrain_config | {"overrides": override_pretrain(pretrain_config, **explosive, **options)}
+    with pytest.raises(NonFiniteTraining, match=r"^step 1: .*gradient .*; the batch: documents doc-\d+, ") as caught:
+        pretrain.run(config, tmp_path, silent)
+    reader = SplitReader(trained["shards_dir"], "train")
+    loader = loader_of(reader, {"batch_size": 4, "seq_len": 32, **options}, pretrain_config["seed"])
+    held = set(loader.documents(1)["doc_id"].to_pylist())
+    assert set(re.findall(r"doc-\d+", str(caught.value))) <= held
+    weights = load_file(tmp_path / "checkpoints" / "step-1" / "model.safetensors")
+    assert all(value.isfinite().all() for value in weights.values())
 
 
 def test_a_chunked_head_learns_what_a_materialised_one_does(tmp_path, pretrain_config, base_model_dir, silent):
