@@ -27,7 +27,7 @@ from orchestration.pages.filter_change import read
 from orchestration.pages.launching import DagsterAway, LaunchRefused, launch
 from orchestration.pages.shelf import NothingYet
 from orchestration.pages.site import Pages, Site
-from orchestration.pages.weighed import Part, weighed
+from orchestration.pages.weighed import Part, remembered, weighed
 
 router = APIRouter()
 LAST = "corpus_card"  # what a funnel is made again up to
@@ -133,9 +133,12 @@ def _page(request: Request, site: Site, name: str, part: Part, more: dict[str, A
         base = parent or choice.decided
         rows = part.of(known.rows)
         if base is not None:
-            values["effect"] = _effect(rows, base, policy)
+            key = ("effect", known.stamp, part, base.digest, policy.digest)
+            values["effect"] = remembered(site, key, lambda: _effect(rows, base, policy))
         values |= {"snapshots": rows["snapshot"].unique().sort().to_list(), "known": known}
-        values["makes"] = follows(site, choice.decided, policy)
+        decided = choice.decided
+        key = ("follows", decided.digest if decided is not None else "", policy.digest)
+        values["makes"] = remembered(site, key, lambda: follows(site, decided, policy))
     except NothingYet as nothing:
         values["nothing"] = nothing
     except PolicyError as error:  # it looks at what was never measured here
