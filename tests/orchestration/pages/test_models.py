@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 
 from assets.lake import Lake
+from assets.steps.ledger import Ledger
+from assets.steps.scopes import scope
 from models.artifacts import read_manifest
 from orchestration.pages.background import Background, Made
 from orchestration.pages.model_curves import MOST_POINTS, panels, thinned
@@ -123,6 +125,18 @@ def test_what_a_base_model_read_is_counted_by_host_and_leads_to_its_documents(pa
     linked = set(re.findall(r'href="/doc/([^"?]+)\?snapshot=', page))
     assert linked and linked <= set(consumed["doc_id"])
     assert len(page.encode()) < LARGEST
+
+
+def test_takedowns_and_exports_stand_with_every_model_that_they_touch(pages_of, copy):
+    lake, rl = Lake(copy), digest_of(copy, "rl_model")
+    read = pl.read_parquet(lake.open_dir("base_model") / "consumed.parquet")["doc_id"][0]
+    url = lake.scan("documents").filter(doc_id=read).select("url").collect().item(0, 0)
+    Ledger(copy).add(scope("url", url), "Ann <ann@example.org>", "her page")
+    (copy / "exports.jsonl").write_text(f'{{"asset": "rl_model", "digest": "{rl}", "directory": "/somewhere/<b>"}}\n')
+    page = eventually(pages_of(copy), "/models", "takedown 1</a>")
+    assert page.count("takedown 1</a>") == len(LINEAGE), "the base model read it, the others are its children"
+    assert page.count("/somewhere/&lt;b&gt;") == 1 and "Ann" not in page
+    assert "withdrawn since: takedown 1" in pages_of(copy).get(f"/cards/model/{rl}.md").text
 
 
 def test_runs_are_linked_both_in_dagster_and_in_mlflow(pages, smoke):
