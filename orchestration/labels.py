@@ -15,12 +15,16 @@ app = typer.Typer(no_args_is_help=True, help="Labels of people on pages; `stemma
 def list_labels(
     by: Annotated[str | None, typer.Option(help="Only what this labeller said.")] = None,
     most: Annotated[int, typer.Option(min=1, help="Show at most so many, the newest.")] = 20,
+    doc: Annotated[str | None, typer.Option(help="All that was ever said of this page, by doc_id.")] = None,
     home: HomeOption = None,
     as_json: Json = False,
 ) -> None:
     """What was said in one go, the newest first; what was undone is among it."""
     from dataclasses import asdict
 
+    if doc is not None:
+        _show_page(_store(home).of_page(doc), as_json)
+        return
     batches = _store(home).batches(by, most)
     if as_json:
         emit([asdict(one) for one in batches])
@@ -96,6 +100,18 @@ def agreement(home: HomeOption = None, as_json: Json = False) -> None:
     for one, other, measured in found:
         shown = f"{measured.n} pages of both, the same on {measured.observed:.0%}, kappa {kappa_shown(measured)}"
         typer.echo(f"{one} and {other}: {shown}")
+
+
+def _show_page(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        emit(rows)
+        return
+    for row in rows:
+        tags = f" [{', '.join(row['tags'])}]" if row["tags"] else ""
+        undone = ", undone since" if row["undone"] else ""
+        typer.echo(f"{row['made_at']} {row['labeller']}: {row['label']}{tags}{undone}")
+    if not rows:
+        typer.echo("nobody has said anything of this page")
 
 
 def _store(home: Path | None) -> Any:

@@ -40,11 +40,6 @@ class Line:
     content_hash: str | None
 
 
-def export(store: Judgements) -> Iterator[dict[str, Any]]:
-    """What counts of the labels, one object a labeller and page."""
-    yield from store.newest()
-
-
 def bring_in(store: Judgements, lake: Lake, path: Path, labeller: str | None = None) -> list[str]:
     """Adds the labels of a file, those of each labeller as one batch; returns the batches' ids.
 

@@ -23,6 +23,7 @@ from models.config import QualityConfig
 from orchestration import definitions
 from orchestration.settings import look
 from tests.assets.byte_search import holding
+from tests.assets.conftest import HereEngine
 from tests.assets.takedown_crawl import WebPage, write_wet
 
 SNAPSHOT = "small"
@@ -169,16 +170,7 @@ def test_the_way_of_labels_from_people_to_decisions(made, instance, monkeypatch,
     assert gone not in set(pl.read_parquet(lake.open_dir(training.ASSET) / training.CONSUMED)["doc_id"])
 
 
-class HereEngine:
-    """Set by the fixture below."""
-
-
-@pytest.fixture(autouse=True)
-def engine(here_engine):
-    globals()["HereEngine"] = here_engine
-
-
-def test_scores_are_the_same_bytes_however_many_parts_and_workers(made, here_engine, tmp_path):
+def test_scores_are_the_same_bytes_however_many_parts_and_workers(made, tmp_path):
     source = Lake(made / "home")
     versions = set()
     for pieces in (1, 3):
@@ -189,7 +181,7 @@ def test_scores_are_the_same_bytes_however_many_parts_and_workers(made, here_eng
             lake.commit("documents", parts, replace={"snapshot": SNAPSHOT})
         else:
             lake.write("documents", rows, replace={"snapshot": SNAPSHOT})
-        stages.page_quality(lake, here_engine(), SNAPSHOT)
+        stages.page_quality(lake, HereEngine(), SNAPSHOT)
         found = lake.scan("page_quality").sort("doc_id").collect()
         versions.add((found["curated_quality"].hash().sum(), found.height))
     assert len(versions) == 1

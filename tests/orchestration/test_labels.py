@@ -49,6 +49,11 @@ def test_labels_go_in_and_come_out_and_agree(home, tmp_path):
     listed = json.loads(stemma("list", "--json"))
     assert [(one["labeller"], one["pages"], one["label"]) for one in listed] == [("Bob", 4, ""), ("Ann", 4, "")]
     assert "Ann.jsonl" in stemma("list")
+    assert [(row["labeller"], row["label"]) for row in json.loads(stemma("list", "--doc", "d2", "--json"))] == [
+        ("Ann", "good"),
+        ("Bob", "bad"),
+    ]
+    assert "Ann: good" in stemma("list", "--doc", "d2") and "nobody" in stemma("list", "--doc", "nowhere")
     [measured] = json.loads(stemma("agreement", "--json"))
     assert measured["labellers"] == ["Ann", "Bob"] and (measured["n"], measured["kappa"]) == (4, 0.5)
     assert "Ann and Bob: 4 pages of both, the same on 75%, kappa 0.50" in stemma("agreement")
