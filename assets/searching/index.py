@@ -237,6 +237,7 @@ class ShardIndex:
             again = f"delete {place.folder} and materialize search_index of {place.snapshot} again"
             raise CorruptSearchIndex(f"{place.folder}: no readable index ({error}): {again}") from error
         index.register_tokenizer(WORDS, analyzer())
+        index.config_reader("manual")  # the folder never changes: no thread looks for commits
         self.schema, self.searcher = index.schema, index.searcher()
 
     @cached_property

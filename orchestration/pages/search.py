@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from assets.searching.query import QueryError
-from assets.searching.slices import NAME, RELEVANCE, VERDICTS, Slice, exported, scores, slice_of
+from assets.searching.slices import NAME, RELEVANCE, VERDICTS, BadSlice, Slice, exported, scores, slice_of
 from assets.searching.snippets import Piece
 from orchestration.pages.hostile import Shown, Span, shown
 from orchestration.pages.site import Pages, Site, is_partial
@@ -57,7 +57,12 @@ Number = Annotated[int, Query(ge=1, le=10**7)]
 @router.get("/search")
 def search(request: Request, site: Pages, page: Number = 1) -> Response:
     """The form, what is counted, and one page of results."""
-    wanted = slice_of(request.query_params.multi_items())
+    try:
+        wanted = slice_of(request.query_params.multi_items())
+    except BadSlice:
+        if is_partial(request):  # htmx swaps in no answer that says it failed: it asks for the page that does
+            return Response(headers={"hx-redirect": f"{request.url.path}?{request.url.query}"})
+        raise
     here = address(wanted, page=page)
     sparse = "" not in request.query_params.values() or here == f"{request.url.path}?{request.url.query}"
     if not (sparse or is_partial(request)):  # a form sends its empty fields too: the address to pass on has none
@@ -68,7 +73,8 @@ def search(request: Request, site: Pages, page: Number = 1) -> Response:
         found = searcher(site).search(wanted)
         values |= {"found": found, **_of_page(site, found, page)}
     except QueryError as error:
-        values["trouble"], status = str(error), 422
+        values["trouble"] = str(error)
+        status = 200 if is_partial(request) else 422  # htmx swaps in no answer that says it failed
     except NotIndexed as error:
         values |= {"unindexed": str(error), "instead": address(without_text(wanted))}
     values |= _form(site, wanted) | {"address": address, "command": MAKES_INDEX}

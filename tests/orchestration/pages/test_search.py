@@ -79,6 +79,10 @@ def test_what_a_form_sends_becomes_an_address_without_its_empty_fields(pages):
 def test_htmx_gets_the_panel_alone_and_the_address_to_show(pages):
     answer = pages.get("/search?q=the&host=", headers={"hx-request": "true"})
     assert answer.headers["hx-push-url"] == "/search?q=the" and "<html" not in answer.text and total(answer) > 0
+    refused = pages.get('/search?q="a', headers={"hx-request": "true"})
+    assert refused.status_code == 200 and "is not closed" in refused.text
+    unusable = "/search?column=n_wordz&from=1&to=2"
+    assert pages.get(unusable, headers={"hx-request": "true"}).headers["hx-redirect"] == unusable
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
