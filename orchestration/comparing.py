@@ -39,7 +39,8 @@ READ = 1500  # texts of each group that words are counted in
 WORDS = 30  # of each side,
 SURE = 1.96  # and only those that are so many standard errors from none
 PLACED = {"doc_id": pl.String, "snapshot": pl.String, "shard": pl.String, "warc_path": pl.String}
-TABLES = ("documents", "annotations", "contamination")  # what a policy's side is made from, and where texts are read
+# what a policy's side is made from, and where texts are read
+TABLES = ("documents", "annotations", "contamination", "page_quality")
 
 OnStage = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 

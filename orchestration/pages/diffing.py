@@ -104,6 +104,7 @@ class Diffs:
         with self._lock:
             if key in self._working:
                 return self._working[key]
+            self._working = {name: one for name, one in self._working.items() if not one.over.is_set()}
             if len(self._working) >= WAITING:
                 raise TooMany(f"{WAITING} comparisons are being made: look at one of them, or wait for it")
             working = self._working[key] = Working()
