@@ -129,6 +129,16 @@ class Family:
         """Those whose parent is not here, newest first."""
         return [one for one in self.members.values() if one.parent not in self.members]
 
+    def below(self, roots: Iterable[Checkpoint], most: int) -> set[str]:
+        """Digests of the checkpoints and of all that came of them, tree by tree, at most so many."""
+        found: set[str] = set()
+        waiting = [one.digest for one in roots][::-1]
+        while waiting and len(found) < most:
+            digest = waiting.pop()
+            found.add(digest)
+            waiting += self.members[digest].children[::-1]
+        return found
+
     def line(self, checkpoint: Checkpoint) -> list[Checkpoint]:
         """The checkpoint and its parents, the first of them first."""
         found = [checkpoint]
@@ -147,6 +157,7 @@ def family(lake: Lake, log: "EventLogStorage") -> Family:
     directories = [path for asset in MODELS for path in versions(lake.artifacts.root, asset)]
     in_use = {asset: _current(lake, asset) for asset in MODELS}
     manifests = {path: _manifest(path) for path in directories}
+    newest_first = sorted(manifests, key=lambda path: (-_made_at(records, path), path.name))
     released = in_use[RELEASED]
     release_of = next((m.get("parent") for path, m in manifests.items() if path.name == released), None)
     made = [
@@ -159,13 +170,12 @@ def family(lake: Lake, log: "EventLogStorage") -> Family:
             record=records[path.parent.name].get(path.name),
             scores=scores.get(path.name, ()),
             exports=tuple(written.get(path.name, ())),
-            children=tuple(other.name for other, m in manifests.items() if m.get("parent") == path.name),
+            children=tuple(other.name for other in newest_first if manifests[other].get("parent") == path.name),
             released=released if path.name == release_of else None,
             consumed=_consumed(path),
         )
-        for path, manifest in manifests.items()
+        for path, manifest in ((path, manifests[path]) for path in newest_first)
     ]
-    made.sort(key=lambda one: (-(one.record.made_at if one.record else 0.0), one.digest))
     return Family({one.digest: one for one in made})
 
 
@@ -199,6 +209,11 @@ def _scores(lake: Lake, records: Mapping[str, Record]) -> dict[str, tuple[Score,
     for directory in sorted(versions(lake.artifacts.root, SCORECARD), key=lambda at: _age(at, records, current)):
         found |= read_scores(directory)
     return found
+
+
+def _made_at(records: Mapping[str, Mapping[str, Record]], directory: Path) -> float:
+    record = records[directory.parent.name].get(directory.name)
+    return record.made_at if record else 0.0
 
 
 def _age(directory: Path, records: Mapping[str, Record], current: str | None) -> tuple[bool, float, str]:

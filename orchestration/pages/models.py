@@ -30,6 +30,7 @@ router = APIRouter()
 SHARDS = "token_shards"
 OLDEST_S = 60.0  # what makes a checkpoint outdated can lie outside the home, so the answer is asked for again
 TREES_SHOWN = 12  # base models with all that came of them, on one page
+MODELS_SHOWN = 60  # checkpoints on one page
 CAUSES_SHOWN = 4
 
 
@@ -60,6 +61,7 @@ def models(request: Request, site: Pages, first: Annotated[int, Query(alias="fro
     values = {
         "family": known,
         "roots": roots[first : first + TREES_SHOWN],
+        "visible": known.below(roots[first : first + TREES_SHOWN], MODELS_SHOWN),
         "first": first,
         "shown": TREES_SHOWN,
         "total": len(roots),

@@ -17,6 +17,7 @@ from assets.steps.scopes import scope
 from models.artifacts import read_manifest
 from orchestration.pages.background import Background, Made
 from orchestration.pages.model_curves import MOST_POINTS, panels, thinned
+from orchestration.pages.models import MODELS_SHOWN
 
 LARGEST = 200_000  # bytes of a page
 LINEAGE = ("base_model", "sft_model", "rl_model", "released_model")
@@ -181,6 +182,20 @@ def test_made_data_says_where_its_rows_come_from(pages, smoke):
     assert 'href="http://127.0.0.1:3000/assets/sft_dataset"' in page
     for asset in ("synthetic_candidates", "diverse_candidates", "rl_tasks"):
         assert pages.get(f"/models/data/{asset}/{digest_of(smoke.home, asset)}").status_code == 200
+
+
+def test_a_page_of_many_checkpoints_stays_small_and_says_how_many_it_left_out(pages_of, copy):
+    base, sft = (digest_of(copy, asset) for asset in ("base_model", "sft_model"))
+    for number in range(200):
+        shutil.copytree(copy / "artifacts" / "sft_model" / sft, copy / "artifacts" / "sft_model" / f"{number:032x}")
+    page = pages_of(copy).get("/models").text
+    assert len(page.encode()) < LARGEST
+    assert page.count('<article class="sheet"') == MODELS_SHOWN
+    left = 200 + len(LINEAGE) - MODELS_SHOWN
+    assert (
+        f"{left} older ones below it" in page
+        and f'href="/models/{"0" * 32}"' in pages_of(copy).get(f"/models/{base}").text
+    )
 
 
 def test_a_long_curve_is_thinned_to_points_of_its_own_with_its_ends():
