@@ -26,10 +26,10 @@ SIDES = ("ours", "plain", "compiled")
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table; make() gives leaf tensors, ours and plain take them and return a scalar loss."""
+    """One row of the table; ours and plain take what make gives and return tensors with gradient."""
 
     name: str
-    make: Callable[[str], tuple[Any, ...]]  # of the device
+    make: Callable[[str, int], tuple[Any, ...]]  # of the device, and the part of the rows: 1 is all of them
     ours: Callable[..., Any]
     plain: Callable[..., Any]
     flops: float  # of forward and backward, without recomputation
@@ -45,11 +45,11 @@ def cross_entropy_case(tokens: int, vocabulary: int, width: int, dtype_name: str
 
     dtype = getattr(torch, dtype_name)
 
-    def make(device: str) -> tuple[Any, ...]:
-        generator = torch.Generator().manual_seed(0)
-        hidden = torch.randn(tokens, width, generator=generator).to(device, dtype).requires_grad_()
+    def make(device: str, part: int) -> tuple[Any, ...]:
+        generator, rows = torch.Generator().manual_seed(0), tokens // part
+        hidden = torch.randn(rows, width, generator=generator).to(device, dtype).requires_grad_()
         weight = (torch.randn(vocabulary, width, generator=generator) * 0.02).to(device, dtype).requires_grad_()
-        return hidden, weight, torch.randint(0, vocabulary, (tokens,), generator=generator).to(device)
+        return hidden, weight, torch.randint(0, vocabulary, (rows,), generator=generator).to(device)
 
     def ours(hidden: Any, weight: Any, targets: Any) -> Any:
         return cross_entropy(hidden, weight, targets, z_loss=Z_LOSS, settings=Settings(entropy=False))[0]
@@ -69,12 +69,54 @@ def cross_entropy_case(tokens: int, vocabulary: int, width: int, dtype_name: str
     )  # fmt: skip
 
 
+def fused_cases(tokens: int, width: int, inner: int, heads: int, head_width: int, dtype_name: str) -> list[Case]:
+    """The passes of kernels/device/fused.py: bound by the bytes that they move."""
+    import torch
+
+    from kernels.device import fused, fused_reference
+
+    dtype, eps, length = getattr(torch, dtype_name), 1e-6, min(tokens, 2048)
+    size = torch.empty((), dtype=dtype).element_size()
+
+    def leaves(*shapes: tuple[int, ...]) -> Callable[[str, int], tuple[Any, ...]]:
+        def make(device: str, part: int) -> tuple[Any, ...]:
+            generator, made = torch.Generator().manual_seed(0), []
+            for shape in shapes:
+                rows = shape[0] // part if len(shape) > 1 else shape[0]
+                made.append(torch.randn(max(rows, 1), *shape[1:], generator=generator).to(device, dtype))
+            return tuple(one.requires_grad_() for one in made)
+
+        return make
+
+    angles = torch.arange(length)[:, None] * 1e5 ** (-torch.arange(0, head_width, 2) / head_width)
+    table = torch.stack([torch.cat([one, one], -1) for one in (angles.cos(), angles.sin())])
+
+    def turned(module: Any) -> Callable[..., Any]:
+        return lambda x, weight: module.norm_rope(x, weight, table.to(x.device), eps)
+
+    def normed(module: Any) -> Callable[..., Any]:
+        return lambda x, residual, weight: module.add_rms_norm(x, residual, weight, eps)
+
+    flat, heads_shape = (tokens, inner), (tokens // length, length, heads, head_width)
+    rows = (tokens, width)
+    return [
+        Case(f"swiglu {tokens}x{inner} {dtype_name}", leaves(flat, flat), fused.swiglu, fused_reference.swiglu,
+             flops=0.0, moved_bytes=8.0 * size * tokens * inner),
+        Case(f"add + rms norm {tokens}x{width} {dtype_name}", leaves(rows, rows, (width,)), normed(fused),
+             normed(fused_reference), flops=0.0, moved_bytes=8.0 * size * tokens * width),
+        Case(f"qk norm + rope {tokens}x{heads}x{head_width} {dtype_name}", leaves(heads_shape, (head_width,)),
+             turned(fused), turned(fused_reference), flops=0.0, moved_bytes=5.0 * size * tokens * heads * head_width),
+    ]  # fmt: skip
+
+
 def cases(device: str) -> list[Case]:
-    """The shapes of the device: an H200's are the issue's, the CPU's fit two slow cores."""
+    """The shapes of the device: an H200's are a training step's, the CPU's fit two slow cores."""
     if device == "cuda":
         shapes = [(32768, 32768, width) for width in (256, 768, 1024, 2048)]
-        return [cross_entropy_case(*shape, "bfloat16") for shape in shapes]
-    return [cross_entropy_case(2048, 8192, 256, "float32"), cross_entropy_case(8192, 32768, 256, "float32")]
+        heads = [cross_entropy_case(*shape, "bfloat16") for shape in shapes]
+        return heads + fused_cases(32768, 1024, 2816, 24, 64, "bfloat16")
+    heads = [cross_entropy_case(2048, 8192, 256, "float32"), cross_entropy_case(8192, 32768, 256, "float32")]
+    return heads + fused_cases(8192, 256, 768, 6, 64, "float32")
 
 
 def step(side: str, case: Case, leaves: tuple[Any, ...]) -> Callable[[], Any]:
@@ -83,7 +125,16 @@ def step(side: str, case: Case, leaves: tuple[Any, ...]) -> Callable[[], Any]:
 
     function = {"ours": case.ours, "plain": case.plain}.get(side) or torch.compile(case.plain)
     learned = [leaf for leaf in leaves if leaf.requires_grad]
-    return lambda: torch.autograd.grad(function(*leaves), learned)
+    upstream: list[Any] = []
+
+    def run() -> Any:
+        found = function(*leaves)
+        found = found if isinstance(found, tuple) else (found,)
+        if not upstream:
+            upstream.extend(torch.ones_like(one) for one in found)
+        return torch.autograd.grad(found, learned, upstream)
+
+    return run
 
 
 def measure(index: int, side: str, device: str) -> dict[str, float]:
@@ -93,7 +144,7 @@ def measure(index: int, side: str, device: str) -> dict[str, float]:
     if device == "cpu":
         torch.set_num_threads(1)
     case = cases(device)[index]
-    leaves = case.make(device)
+    leaves = case.make(device, 1)
     run = step(side, case, leaves)
     if device == "cuda":
         for _ in range(3):
@@ -112,11 +163,10 @@ def measure(index: int, side: str, device: str) -> dict[str, float]:
         held = torch.cuda.max_memory_allocated() - before
         return {"seconds": statistics.median(times), "held_bytes": held}
     small = cross_entropy_case(64, 128, 16, "float32")  # libraries and the compiler load before the mark is read
-    small_leaves = small.make(device)
+    small_leaves = small.make(device, 1)
     step(side, small, small_leaves)()
     before = resident_bytes()
-    if side == "compiled":
-        run()  # compiles
+    run()  # compiles, and reserves memory
     began = cpu_s()
     run()
     return {"seconds": cpu_s() - began, "held_bytes": peak_bytes() - before}
@@ -130,11 +180,9 @@ def resident_bytes() -> int:
 def errors(index: int, device: str) -> tuple[float, float]:
     """Largest relative error of a gradient, ours and torch's in the same dtype, on a 16th of the rows."""
     case = cases(device)[index]
-    leaves = case.make(device)
-    rows = max(1, len(leaves[0]) // 16)
-    cut = (leaves[0][:rows].detach().requires_grad_(), *leaves[1:-1], leaves[-1][:rows])
-    exact = (*(leaf.detach().double().requires_grad_() for leaf in cut[:-1]), cut[-1])
-    truth = step("plain", case, exact)()
+    cut = case.make(device, 16)
+    exact = [leaf.detach().double().requires_grad_() if leaf.requires_grad else leaf for leaf in cut]
+    truth = step("plain", case, tuple(exact))()
     found = []
     for side in ("ours", "plain"):
         made = step(side, case, cut)()

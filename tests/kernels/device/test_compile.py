@@ -15,7 +15,7 @@ import sys
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from kernels.device import logprobs_triton
+from kernels.device import fused_triton, logprobs_triton
 
 def check(kernel, kinds, constants):
     names = kernel.arg_names
@@ -28,6 +28,13 @@ float_, int_ = "*fp32", "*i64"
 kinds = dict(logits_ptr=sys.argv[1], targets_ptr=int_, selected_ptr=float_, lse_ptr=float_, entropy_ptr=float_,
              of_selected_ptr=float_, of_lse_ptr=float_, of_entropy_ptr=float_, columns="i32", row_stride="i32",
              ignore_index="i32", softcap="fp32")
+for name in "summed out of_out of_summed of_x x residual weight gate up of_gate of_up".split():
+    kinds[name + "_ptr"] = sys.argv[1]
+kinds |= dict(partial_ptr=float_, rotary_ptr=float_, size="i32", rows="i32", tokens="i32", heads="i32", half="i32",
+              eps="fp32")
+for name in ("_swiglu", "_add_rms_norm", "_norm_rope"):
+    check(getattr(fused_triton, name), kinds, dict(BLOCK=1024))
+    check(getattr(fused_triton, name + "_backward"), kinds, dict(BLOCK=1024))
 for k, capped, entropy in ((1, False, False), (3, True, True)):
     constants = dict(K=k, BLOCK=logprobs_triton.BLOCK, CAPPED=capped, ENTROPY=entropy)
     check(logprobs_triton._statistics, kinds, constants)
@@ -47,5 +54,5 @@ def test_kernels_compile_for_the_gpu(tmp_path, logits):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     sizes = [line.split() for line in done.stdout.splitlines()]
-    assert [name for name, *_ in sizes] == ["_statistics", "_gradient"] * 2
+    assert [name for name, *_ in sizes][6:] == ["_statistics", "_gradient"] * 2 and len(sizes) == 10
     assert all(int(code) > 1000 for _, code, _ in sizes)
