@@ -127,7 +127,7 @@ def apply(request: Request, site: Pages) -> Response:
     try:
         (launched,) = launching.launch(site, assets=[JOB], why=f"apply {waiting} takedowns")
     except (DagsterAway, LaunchRefused) as error:
-        return _page(request, site, Asked(), refused=str(error), status=503)
+        return _page(request, site, Asked(), refused=_why(error), status=503)
     return RedirectResponse(f"/takedown?run={launched.run_id}#apply", 303)
 
 
@@ -211,7 +211,14 @@ def _run(site: Site, run_id: str | None) -> tuple[launching.RunState | None, str
     try:
         return launching.state(site, run_id), ""
     except (DagsterAway, UnknownRun, LaunchRefused) as error:
-        return None, str(error)
+        return None, _why(error)
+
+
+def _why(error: DagsterAway | LaunchRefused | UnknownRun) -> str:
+    """What went wrong; the command that does without Dagster stands on the page."""
+    if isinstance(error, DagsterAway):
+        return f"Dagster does not answer at {error.address}: start it with `make ui` and ask again"
+    return str(error)
 
 
 def _added(entries: list[Takedown], said: list[str]) -> list[tuple[Takedown, bool]]:
