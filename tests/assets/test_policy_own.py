@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from assets.policy import PolicyError, available, choose, chosen, load, located,
 from assets.policy.own import FOLDER, own_ids
 from assets.resources import RecipeResource
 
-ANN = {"by": "Ann", "why": "too many short pages"}
+ANN: dict[str, Any] = {"by": "Ann", "why": "too many short pages"}
 PARENTS = ["fineweb", "fineweb2", "strict"]
 
 
@@ -132,7 +133,8 @@ def test_nothing_changed_no_name_and_no_reason_are_refused(tmp_path):
     with pytest.raises(PolicyError, match="nothing differs"):
         saved(tmp_path, "language_score.min=0.65")
     changed = what_if(load("fineweb"), ["language_score.min=0.8"])
-    for told in ({"by": " ", "why": "x"}, {"by": "x", "why": ""}, {"by": "x", "why": "y" * 501}):
+    refused: list[dict[str, Any]] = [{"by": " ", "why": "x"}, {"by": "x", "why": ""}, {"by": "x", "why": "y" * 501}]
+    for told in refused:
         with pytest.raises(PolicyError):
             save(tmp_path, "ours", "fineweb", changed, **told)
     assert own_ids(tmp_path) == []
