@@ -227,10 +227,13 @@ def _report(lake: Lake, entry: Takedown, found: dict[str, Any]) -> dict[str, Any
         for one in found["held_by"]
         if one["what"] in ("spans", MADE_FROM)
     ]
+    indexed: dict[str, dict[str, Any]] = {}  # by snapshot; of an interrupted apply as it was first seen
+    for one in found["held_by"]:
+        if one["what"] == WORDS:
+            indexed.setdefault(one["partition"], one)
     digests += [
-        {**{name: one[name] for name in ("asset", "partition")}, "before": one["version"], "after": _indexed(lake, one)}
-        for one in found["held_by"]
-        if one["what"] == WORDS
+        {"asset": one["asset"], "partition": name, "before": one["version"], "after": _indexed(lake, one)}
+        for name, one in indexed.items()
     ]
     models = [one for one in found["held_by"] if one["what"] in SAW]
     asked = entry.to_json()

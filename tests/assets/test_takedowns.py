@@ -136,6 +136,32 @@ def test_no_word_of_the_page_can_be_searched_for_afterwards(whole, home, here_en
     assert len(kept) == len(before) - 1  # the other shard was not made again
 
 
+def test_an_apply_that_is_killed_between_two_shards_of_the_index_ends_with_the_same_report(
+    whole, home, here_engine, tmp_path, monkeypatch
+):
+    _, files, source = whole
+    text = files[0][0].text  # of pages in both shards
+    ask(home, "text", text)
+    (expected,) = apply(Lake(home), here_engine(), RULES)
+    other = shutil.copytree(source, tmp_path / "other", symlinks=True)
+    ask(other, "text", text)
+    written: list[search.Place] = []
+    write = search._write
+
+    def stop(lake: Lake, place: search.Place, parts: list) -> None:
+        if written:
+            raise Killed
+        written.append(place)
+        write(lake, place, parts)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(search, "_write", stop)
+        apply(Lake(other), here_engine(), RULES)
+    (report,) = apply(Lake(other), here_engine(), RULES)
+    assert report["digests"] == expected["digests"] and report["deleted"] == expected["deleted"]
+    assert [one["asset"] for one in report["digests"]].count("search_index") == 1
+
+
 def test_only_the_shards_touched_are_made_again(whole, home, here_engine):
     _, files, _ = whole
     lake, engine = Lake(home), here_engine()
