@@ -76,7 +76,7 @@ def addresses(home: Path) -> dict[str, str]:
         "search, no text": "/search",
         "search, words": "/search?q=water",
         "search, slice by score": "/search?column=n_words&from=50&to=200&verdict=dropped",
-        "labels": "/labels",
+        "labels": "/labels?by=Ann",
         "diff, choose": "/diff",
         "diff of two policies": "/diff?a=fineweb&b=strict",
         "takedown": "/takedown",
@@ -90,7 +90,7 @@ def addresses(home: Path) -> dict[str, str]:
     }
     if (lake.local / "artifacts" / "base_model").is_dir():
         found["a model"] = f"/models/{lake.open_dir('base_model').name}"
-        found["probe of a text"] = "/probe?text=" + quote("The water of the river is cold in winter.")
+        found["probe of a text"] = "/probe?model=base_model&text=" + quote("The water of the river is cold in winter.")
     return found
 
 

@@ -84,7 +84,7 @@ def test_every_page_that_links_lead_to_is_clean(attacked, attacked_tab):
             continue
         seen.add(shape)
         look(page, wrong, address + path)
-        waiting += [link for link in page.evaluate(LINKS) if link and link.startswith("/") and "/static/" not in link]
+        waiting += [link for link in page.evaluate(LINKS) if link and is_page(link)]
     assert wrong == []
     assert len(seen) > 15
 
@@ -118,7 +118,7 @@ def test_what_a_model_says_is_text_wherever_it_is_shown(attacked, attacked_tab):
     assert page.locator(".pair .said").filter(has_text="window.hit").count() == 2
     wrong += page.evaluate(INJECTED)
     page.click("p.votes button >> nth=0")
-    page.wait_for_selector("[role=status]")
+    page.wait_for_selector("[role=status], [role=alert]")  # a hostile name of a voter may be refused
     wrong += page.evaluate(INJECTED)
     look(page, wrong, f"{address}/arena")
     assert wrong == []
@@ -138,6 +138,12 @@ REFLECTING = [
     "/chat?prompt={0}",
     "/{0}",
 ]
+
+
+def is_page(link: str) -> bool:
+    """Whether a link leads to a page of ours, and not to a file."""
+    path = urlsplit(link).path
+    return path.startswith("/") and not path.startswith("/static/") and not path.endswith((".csv", ".jsonl", ".md"))
 
 
 def shape_of(path: str) -> str:
