@@ -182,7 +182,9 @@ def rows_held(lake: Lake, ids: set[str]) -> list[Holding]:
 def judged_held(lake: Lake, ids: set[str]) -> list[Holding]:
     """What people said of these documents, in the store of labels, with the texts that they judged."""
     store = Judgements(lake.local)
-    return [Holding(LABELLED, snapshot, "", JUDGED, n, place=str(store.path)) for snapshot, n in store.held(ids).items()]
+    return [
+        Holding(LABELLED, snapshot, "", JUDGED, n, place=str(store.path)) for snapshot, n in store.held(ids).items()
+    ]
 
 
 def words_held(lake: Lake, ids: set[str]) -> list[Holding]:

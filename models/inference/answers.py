@@ -78,7 +78,9 @@ def probe(models: Models, asked: Probe) -> dict[str, Any]:
     else:
         ids = _chat_ids(asked.messages or [], loaded.text, limit, header=False)
     spellings = loaded.text.spellings
-    places = None if asked.places is None else {len(ids) if place < 0 else min(place, len(ids)) for place in asked.places}
+    places = (
+        None if asked.places is None else {len(ids) if place < 0 else min(place, len(ids)) for place in asked.places}
+    )
     *expected, after = (
         {
             "entropy_bits": one.entropy_bits,

@@ -1,10 +1,10 @@
 """Trains the quality classifier: `python -m models quality-classifier --config F --out DIR`.
 
 config: `labels`, a JSON-lines file (gzip or plain) with `text` and `label` (1: people kept it, 0: not) on every line,
-and where wanted `settings` (fields of QualityConfig), `name` (of what it was trained on) and `consumed` (a Parquet file that
-names the documents behind the texts, kept beside the weights). DIR/final gets `quality.safetensors`, as kernels/text/quality_model.py
-reads it, and in its metadata the cross-validated figures: every text is scored by weights that were fitted without it
-and without any text that equals it, over several divisions into folds.
+and where wanted `settings` (fields of QualityConfig), `name` (of what it was trained on) and `consumed` (a Parquet file
+that names the documents behind the texts, kept beside the weights). DIR/final gets `quality.safetensors`, as
+kernels/text/quality_model.py reads it, and in its metadata the cross-validated figures: every text is scored by weights
+that were fitted without it and without any text that equals it, over several divisions into folds.
 """
 
 import gzip
@@ -94,7 +94,9 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         calibration = np.array([slope, offset + slope * bias], np.float32)
         target = temporary / "quality.safetensors"
         save_file(
-            {"weights": weights_of(found, share), "calibration": calibration}, target, {"training": json.dumps(identity, sort_keys=True)}
+            {"weights": weights_of(found, share), "calibration": calibration},
+            target,
+            {"training": json.dumps(identity, sort_keys=True)},
         )
         if config.get("consumed"):
             shutil.copyfile(config["consumed"], temporary / "consumed.parquet")

@@ -154,7 +154,6 @@ def test_policy_that_changed_is_decided_again_without_reading_the_crawl(later, m
     assert any("crawl is away" in one for one in night.noticed)
 
 
-@pytest.mark.slow
 def test_labels_that_came_are_learnt_in_the_night_and_cost_no_page_while_they_are_too_few(later):
     home, _ = later
     pages, store = find(Lake(home), Lake(home).scan("documents").collect()["doc_id"]), Judgements(home)
@@ -165,6 +164,7 @@ def test_labels_that_came_are_learnt_in_the_night_and_cost_no_page_while_they_ar
     assert run_night(home, QUIET).made == []
 
 
+@pytest.mark.slow
 def test_folder_that_went_away_is_not_made_again_every_night(later):
     home, crawl = later
     (crawl / "other").mkdir()
@@ -291,7 +291,7 @@ def test_nights_are_runs_that_dagster_shows(first):
     _, _, _, night = first
     with dg.DagsterInstance.get() as instance:
         runs = instance.get_runs(dg.RunsFilter(tags={"stemma/started_by": "night"}))
-        assert {run.job_name for run in runs} == {"pages", "models", "report"}
+        assert {run.job_name for run in runs} == {"curation", "pages", "models", "report"}
         event = instance.get_latest_materialization_event(dg.AssetKey(["refresh_report"]))
         assert event is not None and event.asset_materialization is not None
         shown = event.asset_materialization.metadata
