@@ -81,7 +81,8 @@ def queue(
     """
     done = set(labelled)
     left = np.array([place for place, doc_id in enumerate(doc_ids) if doc_id not in done], np.int64)
-    names, wanted = [doc_ids[place] for place in left.tolist()], min(skipped + length, left.size)
+    names: list[str] = [doc_ids[int(place)] for place in left]
+    wanted = min(skipped + length, left.size)
     distance = np.nan_to_num(np.abs(np.asarray(scores, float)[left] - 0.5), nan=np.inf)
     orders = [iter(_least(keys, names, wanted)) for keys in (distance, draw[left])]
     chosen: dict[str, None] = {}
