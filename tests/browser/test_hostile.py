@@ -143,7 +143,7 @@ REFLECTING = [
 def is_page(link: str) -> bool:
     """Whether a link leads to a page of ours, and not to a file."""
     path = urlsplit(link).path
-    return path.startswith("/") and not path.startswith("/static/") and not path.endswith((".csv", ".jsonl", ".md"))
+    return link.startswith("/") and not path.startswith("/static/") and not path.endswith((".csv", ".jsonl", ".md"))
 
 
 def shape_of(path: str) -> str:
