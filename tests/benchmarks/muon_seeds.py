@@ -2,8 +2,9 @@
 
 `python -m tests.benchmarks.muon_seeds SHARDS [--seeds N] [--steps N] > rows.jsonl`. Each optimizer's learning rate is
 chosen on one more seed, from the few below. Then AdamW takes `steps`, Muon takes fewer, each with a whole
-warm-up-stable-decay schedule of its own: a loss in the middle of a schedule says nothing. A speed-up of 1.2 is reached by a seed where Muon
-with steps / 1.2 ends no higher than AdamW. Every run prints a line; the last one is the summary. One thread.
+warm-up-stable-decay schedule of its own: a loss in the middle of a schedule says nothing. A speed-up of 1.2 is reached
+by a seed where Muon with steps / 1.2 ends no higher than AdamW. Every run prints a line; the last one is the summary.
+One thread.
 """
 
 import argparse
