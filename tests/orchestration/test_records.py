@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.events import DagsterEvent
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from orchestration import records
 from tests.orchestration import plain_records as plain
@@ -107,6 +108,7 @@ def test_no_more_is_asked_about_many_snapshots_than_about_two(tmp_path, monkeypa
             for asset in PARTED:
                 diary.made(asset, partition)
                 diary.checked(asset, partition)
+        assert isinstance(log, SqliteEventLogStorage)
         connect = log.index_connection
         monkeypatch.setattr(log, "index_connection", lambda: asked.append(1) or connect())
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import dagster as dg
 import pytest
@@ -19,7 +20,7 @@ REMADE = ("documents", "corpus", "base_model")  # made again in the first snapsh
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Home:
+def home(tmp_path_factory) -> Iterator[Home]:
     """Two snapshots of which everything was made once, REMADE since then, and no check has run."""
     with pytest.MonkeyPatch.context() as environment:
         for name in ("STEMMA_HOME", "DAGSTER_HOME", "STEMMA_SUBSCRIPTIONS", "STEMMA_LAKE", "STEMMA_CRAWL"):
