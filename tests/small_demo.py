@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,17 @@ CRAWL = {
     "web-sample-2024": ["web-sample-2024-00000.warc.gz", "cc-whirlwind.warc.wet.gz"],
     "second": ["dolma-sample-0000.warc.gz"],
 }
+
+
+def copy_home(source: Path, target: Path) -> Path:
+    """A copy of a home that others may be reading; returns it. Side files that vanish meanwhile hold nothing."""
+
+    def copy(one: str, to: str) -> str:
+        with suppress(FileNotFoundError):
+            shutil.copy2(one, to, follow_symlinks=False)
+        return to
+
+    return Path(shutil.copytree(source, target, symlinks=True, copy_function=copy))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.small_demo import Demo
+from tests.small_demo import Demo, copy_home
 
 REPO = Path(__file__).resolve().parents[2]
 NPM = REPO / ".venv" / "npm" / "node_modules"
@@ -138,7 +138,7 @@ def own_home(smoke: Demo, tmp_path_factory) -> Callable[[str], Demo]:
 
     def copy(name: str) -> Demo:
         home = tmp_path_factory.mktemp(name) / "home"
-        shutil.copytree(smoke.home, home, symlinks=True)
+        copy_home(smoke.home, home)
         return Demo(home, smoke.crawl, smoke.report, smoke.settings)
 
     return copy

@@ -18,7 +18,7 @@ from tests.assets.takedown_home import make_tables
 from tests.browser import hostile_crawl, hostile_model
 from tests.browser.conftest import OURS
 
-MOST_PAGES = 160
+MOST_PAGES = 60
 
 INJECTED = Path(__file__).with_name("injected.js").read_text()
 LINKS = """() => [...document.querySelectorAll("a[href], [hx-get]")].map(

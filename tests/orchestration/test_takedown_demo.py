@@ -1,7 +1,6 @@
 """A takedown on a whole demo: gone from every byte of the home, every model that had seen it named, the gate shut."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from assets.lake import Lake
 from models.data.tokenizer import load_tokenizer
 from tests.assets.byte_search import holding
+from tests.small_demo import copy_home
 
 MODELS = {"base_model", "sft_model", "rl_model", "released_model"}
 CHOSEN = {"gradient_features", "diverse_candidates", "sft_dataset"}  # with the base model
@@ -35,7 +35,7 @@ def decoder(home: Path):
 def taken(smoke, tmp_path_factory):
     """(a copy of the demo after the takedown of a host that the models had read, that page, the report)."""
     home = tmp_path_factory.mktemp("taken") / "home"
-    shutil.copytree(smoke.home, home, symlinks=True)
+    copy_home(smoke.home, home)
     demo, page = replace(smoke, home=home), read_page(smoke.home)
     assert demo.stemma("takedown", "add", "--host", page["host"], *SAID).returncode == 0
     done = demo.stemma("takedown", "apply", "--json")

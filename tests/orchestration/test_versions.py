@@ -1,11 +1,12 @@
 """Time travel on a whole demo: from a model to the rows and shards that it was trained on, whatever came after."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from tests.small_demo import copy_home
 
 SMOKE = ["demo", "--recipe", "smoke", "--json"]
 POLICY = """
@@ -75,7 +76,7 @@ def test_a_name_that_means_nothing_is_one_line_that_says_what_there_is(smoke, ar
 
 @pytest.mark.slow
 def test_after_another_policy_the_old_version_and_its_shards_are_had_again(smoke, tmp_path):
-    home = shutil.copytree(smoke.home, tmp_path / "home", symlinks=True)
+    home = copy_home(smoke.home, tmp_path / "home")
     demo = replace(smoke, home=home)
     (tmp_path / "surer.yaml").write_text(POLICY)
     before = {row["digest"]: row for row in json.loads(demo.stemma("versions", "--json").stdout)}

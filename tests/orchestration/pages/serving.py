@@ -1,7 +1,6 @@
 """A real Dagster for tests of pages: its web server, code server and daemon over one prepared home, on a free port."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -71,9 +70,3 @@ def _is_up(address: str) -> bool:
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return False
     return bool(entries) and all(entry["loadStatus"] == "LOADED" for entry in entries)
-
-
-def copy_home(home: Path, to: Path) -> Path:
-    """A home of its own for a test that changes it."""
-    shutil.copytree(home, to, symlinks=True)
-    return to

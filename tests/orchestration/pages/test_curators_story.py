@@ -1,7 +1,6 @@
 """A curator's way: funnel, rule, another threshold, a saved version, a run in a real Dagster, a changed funnel."""
 
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from orchestration.runs import ASKED_BY
 from tests.orchestration.pages.conftest import token_in
 from tests.orchestration.pages.serving import dagster_of
 from tests.orchestration.pages.test_funnel import figures
+from tests.small_demo import copy_home
 
 pytestmark = pytest.mark.slow
 LONGEST_S = 900
@@ -28,7 +28,7 @@ LONGEST_S = 900
 @pytest.fixture
 def home(smoke, tmp_path) -> Path:
     copy = tmp_path / "home"
-    shutil.copytree(smoke.home, copy, symlinks=True)
+    copy_home(smoke.home, copy)
     return copy
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 
 import polars as pl
@@ -13,6 +12,7 @@ from assets.occupied import taking_out
 from assets.takedowns import sweep
 from orchestration.comparing import FOLDER, keep, kept
 from orchestration.pages.settings import PageSettings
+from tests.small_demo import copy_home
 
 LONGEST_S = 120
 
@@ -37,7 +37,7 @@ def figure(answer, name: str) -> int:
 @pytest.fixture
 def home(smoke, tmp_path):
     """A copy, for reports are written into it; the cache of others is not."""
-    copy = shutil.copytree(smoke.home, tmp_path / "home", symlinks=True)
+    copy = copy_home(smoke.home, tmp_path / "home")
     (copy / "cache").unlink()
     (copy / "cache").mkdir()
     return copy

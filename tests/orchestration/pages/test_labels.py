@@ -1,6 +1,5 @@
 """The pages of labels: the queue asks the right page, all of it works as plain forms, nothing is labelled unseen."""
 
-import shutil
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +16,7 @@ from orchestration.pages import labelling
 from tests.orchestration.pages.conftest import token_in
 from tests.orchestration.pages.labels_home import write_home
 from tests.orchestration.pages.shown import Element, Page, foreign
+from tests.small_demo import copy_home
 
 HX = {"hx-request": "true"}
 
@@ -28,7 +28,7 @@ def whole(tmp_path_factory, bundled_crawl, block_list_cache) -> Path:
 
 @pytest.fixture
 def home(whole, tmp_path) -> Path:
-    return shutil.copytree(whole, tmp_path / "home", symlinks=True)
+    return copy_home(whole, tmp_path / "home")
 
 
 @pytest.fixture

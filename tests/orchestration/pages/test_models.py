@@ -18,6 +18,7 @@ from models.artifacts import read_manifest
 from orchestration.pages.background import Background, Made
 from orchestration.pages.model_curves import MOST_POINTS, panels, thinned
 from orchestration.pages.models import MODELS_SHOWN
+from tests.small_demo import copy_home
 
 LARGEST = 200_000  # bytes of a page
 LINEAGE = ("base_model", "sft_model", "rl_model", "released_model")
@@ -40,7 +41,7 @@ def eventually(client, path: str, wanted: str) -> str:
 @pytest.fixture
 def copy(smoke, tmp_path) -> Path:
     """A copy of the small demo's home that a test may change."""
-    shutil.copytree(smoke.home, tmp_path / "copy", symlinks=True)
+    copy_home(smoke.home, tmp_path / "copy")
     return tmp_path / "copy"
 
 

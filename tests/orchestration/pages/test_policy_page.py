@@ -1,7 +1,6 @@
 """A threshold saved from a page: a version with its reason, two who save at once, and its use where Dagster is away."""
 
 import html as entities
-import shutil
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from orchestration.pages.policy_page import follows
 from orchestration.pages.settings import PageSettings
 from tests.orchestration.pages.conftest import token_in
 from tests.orchestration.pages.serving import free_port
+from tests.small_demo import copy_home
 
 CHANGE = {"set": ["line_punct_ratio.min=0.3"], "parent": "fineweb@1", "name": "ours", "seen": "0", "seen_of": "ours"}
 
@@ -23,7 +23,7 @@ CHANGE = {"set": ["line_punct_ratio.min=0.3"], "parent": "fineweb@1", "name": "o
 @pytest.fixture
 def home(smoke, tmp_path) -> Path:
     copy = tmp_path / "home"
-    shutil.copytree(smoke.home, copy, symlinks=True)
+    copy_home(smoke.home, copy)
     return copy
 
 

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import polars as pl
@@ -14,6 +13,7 @@ from assets.searching import index
 from assets.searching.slices import slice_of
 from assets.searching.words import words
 from orchestration.pages.search import PAGE
+from tests.small_demo import copy_home
 
 
 def total(answer) -> int:
@@ -136,7 +136,7 @@ def test_a_page_behind_the_last_is_the_last(pages):
 
 
 def test_crawled_text_and_addresses_are_escaped(pages_of, smoke, tmp_path):
-    home = shutil.copytree(smoke.home, tmp_path / "home", symlinks=True)
+    home = copy_home(smoke.home, tmp_path / "home")
     lake = Lake(home)
     attack = '"> needleword <script>alert(1)</script> <img src=x onerror=alert(1)> \u202e &lt;b&gt;'
     rows = lake.scan("documents").collect()

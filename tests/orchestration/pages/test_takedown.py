@@ -1,7 +1,6 @@
 """The ledger as a page: a request would reach what reach says, nothing is lost, and what applying did is told."""
 
 import json
-import shutil
 import threading
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tests.browser.conftest import OURS
 from tests.orchestration.pages.conftest import token_in
 from tests.orchestration.pages.serving import dagster_of, free_port
 from tests.orchestration.pages.shown import Page, foreign
+from tests.small_demo import copy_home
 
 HX = {"hx-request": "true"}
 PATIENCE_S = 120
@@ -41,7 +41,7 @@ def whole(tmp_path_factory, bundled_crawl, block_list_cache):
 
 @pytest.fixture
 def home(whole, tmp_path) -> Path:
-    return shutil.copytree(whole[0], tmp_path / "home", symlinks=True)
+    return copy_home(whole[0], tmp_path / "home")
 
 
 @pytest.fixture
