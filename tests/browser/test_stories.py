@@ -103,7 +103,9 @@ def test_labels_given_with_keys_train_the_classifier(tab, desk):
 
 def test_a_page_is_taken_down_and_gone(willing_tab, desk, home):
     tab = willing_tab
-    rows = Lake(home.home).scan("corpus").select("doc_id", "snapshot", "url").sort("doc_id")
+    lake = Lake(home.home)
+    read = pl.scan_parquet(lake.open_dir("base_model") / "consumed.parquet").select("doc_id")
+    rows = lake.scan("corpus").select("doc_id", "snapshot", "url").join(read, on="doc_id").sort("doc_id")
     doc_id, snapshot, url = rows.head(1).collect().row(0)
     tab.goto(f"{desk}/doc/{doc_id}?snapshot={snapshot}")
     tab.get_by_role("link", name="Take this page down").click()
