@@ -12,7 +12,7 @@ import fcntl
 import os
 import shutil
 import socket
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,10 +22,13 @@ SUFFIX = ".tmp"
 
 
 class Owned:
-    """A temporary file of this process. Rename it to keep it; `drop` ends the ownership and removes what is left."""
+    """A temporary file of this process. Rename it to keep it; `drop` ends the ownership and removes what is left.
 
-    def __init__(self, folder: Path, kind: str) -> None:
-        self.path, self._handle = _made(folder, kind, folders=False)
+    Others may read it as the umask says; a private one (in a folder that strangers share) is its owner's alone.
+    """
+
+    def __init__(self, folder: Path, kind: str, *, private: bool = False) -> None:
+        self.path, self._handle = _made(folder, kind, folders=False, mode=0o600 if private else 0o666)
 
     def drop(self) -> None:
         """Removes the file, unless it was renamed."""
@@ -42,7 +45,7 @@ class Owned:
 @contextmanager
 def owned_folder(folder: Path, kind: str) -> Iterator[Path]:
     """A temporary folder of this process, which goes at the end."""
-    path, handle = _made(folder, kind, folders=True)
+    path, handle = _made(folder, kind, folders=True, mode=0o777)
     try:
         yield path
     finally:
@@ -50,24 +53,23 @@ def owned_folder(folder: Path, kind: str) -> Iterator[Path]:
         os.close(handle)
 
 
-def _made(folder: Path, kind: str, *, folders: bool) -> tuple[Path, int]:
+def _made(folder: Path, kind: str, *, folders: bool, mode: int) -> tuple[Path, int]:
     """A new name and the handle that holds its lock."""
     folder.mkdir(parents=True, exist_ok=True)
     host = "".join(letter if letter.isalnum() else "-" for letter in socket.gethostname())
     mine = f".{kind}-{host}-"
     while True:
+        name = folder / f"{mine}{uuid.uuid4().hex}{SUFFIX}"
         if folders:
-            name = tempfile.mkdtemp(dir=folder, prefix=mine, suffix=SUFFIX)
-            handle = os.open(name, os.O_RDONLY)
-        else:
-            handle, name = tempfile.mkstemp(dir=folder, prefix=mine, suffix=SUFFIX)
+            name.mkdir(mode)
+        handle = os.open(name, os.O_RDONLY if folders else os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         with suppress(OSError):  # a file system without locks: nothing of ours is swept there either
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.path.exists(name):  # else somebody swept it before it was locked
+        if name.exists():  # else somebody swept it before it was locked
             break
         os.close(handle)
     _sweep(folder, kind, mine, os.fstat(handle).st_mtime)
-    return Path(name), handle
+    return name, handle
 
 
 def _sweep(folder: Path, kind: str, mine: str, now: float) -> None:

@@ -56,7 +56,7 @@ def whole(fs: Any, place: str, sha256: str) -> Iterator[Path]:
         return
     from botocore.exceptions import FlexibleChecksumError
 
-    copy = Owned(Path(tempfile.gettempdir()), "stemma-copy")
+    copy = Owned(Path(tempfile.gettempdir()), "stemma-copy", private=True)
     try:
 
         def fetch() -> None:

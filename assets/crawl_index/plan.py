@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 
 from assets.crawl_index.prices import Price
 from assets.parts import file_sha256, sync
+from assets.temporary import Owned
 
 FORM = 1
 KEY = b"stemma.crawl_plan"
@@ -118,20 +118,19 @@ def write_plan(plan: Plan, path: Path) -> str:
 
 def write_table(table: pa.Table, path: Path, metadata: dict[bytes, bytes] | None = None) -> None:
     """A Parquet file under its name at once; the same rows give the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = Owned(path.parent, path.name)
     schema = pa.schema(
         [pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) or f.type == pa.string_view() else f.type)
          for f in table.schema],
         metadata,
     )  # fmt: skip
     try:
-        pq.write_table(table.cast(schema), temporary, compression="zstd", compression_level=3)
-        sync(temporary)
-        os.replace(temporary, path)
+        pq.write_table(table.cast(schema), temporary.path, compression="zstd", compression_level=3)
+        sync(temporary.path)
+        os.replace(temporary.path, path)
         sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        temporary.drop()
 
 
 def read_plan(path: Path) -> Plan:

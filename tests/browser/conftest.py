@@ -54,9 +54,9 @@ def wait_until_up(process: subprocess.Popen[bytes], address: str, seconds: float
     raise AssertionError(f"nothing answered at {address} within {seconds} s")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The browser, started once."""
+    """The browser, one for each module of tests: its driver holds the thread's event loop while it runs."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("chromium is not installed: `apt-get install chromium` brings it")
