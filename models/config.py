@@ -3,14 +3,16 @@
 A recipe is complete: nothing about a run is decided elsewhere. No torch here, so the control plane reads it cheaply.
 """
 
-import dataclasses
-import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from models.architecture import TransformerConfig
+from models.frozen import OPTION, InputError, as_dict, from_dict, override
 
-class InputError(ValueError):
-    """What the user gave cannot be used; the message is one line and names the file or field (exit code 2)."""
+__all__ = [
+    "OPTION", "InputError", "PretrainRecipe", "QualityConfig", "Recipe", "RlRecipe", "SelectionRecipe", "SftRecipe",
+    "SynthesisRecipe", "TasksRecipe", "TransformerConfig", "as_dict", "from_dict", "override",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,57 +28,6 @@ class QualityConfig:
     def __post_init__(self) -> None:
         if not 2 <= self.folds <= self.least <= self.most or self.seeds < 1 or self.strength <= 0:
             raise InputError("QualityConfig: needs 2 folds, as many texts, 1 seed and a strength above 0")
-
-
-# Metadata of a field that came after models were published: at its default it is not written, so that what was
-# published before and what is published now have one spelling (`as_dict`).
-OPTION = {"option": True}
-
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    """The `plain` architecture: Qwen3's layout, so that any checkpoint loads as Qwen3ForCausalLM."""
-
-    vocab_size: int  # rows of the embedding; equals the tokenizer's size
-    d_model: int  # width of the residual stream
-    n_layers: int
-    n_heads: int  # query heads
-    n_kv_heads: int  # key and value heads; divides n_heads
-    head_dim: int  # even; n_heads * head_dim need not equal d_model
-    d_ff: int  # inner width of the SwiGLU
-    max_seq_len: int  # tokens; positions beyond it are refused
-    rope_theta: float = 100_000.0  # base of the rotary frequencies
-    norm_eps: float = 1e-6
-    tie_embeddings: bool = False  # the output projection is the embedding
-    qk_norm: bool = field(default=True, metadata=OPTION)  # False: Llama's layout, for models that come from elsewhere
-
-    def __post_init__(self) -> None:
-        sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "max_seq_len")
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise InputError(f"TransformerConfig.{name} must be at least 1, got {getattr(self, name)}")
-        if self.n_heads % self.n_kv_heads:
-            raise InputError(f"n_kv_heads {self.n_kv_heads} does not divide n_heads {self.n_heads}")
-        if self.head_dim % 2:
-            raise InputError(f"head_dim must be even for rotary positions, got {self.head_dim}")
-
-    @property
-    def n_params(self) -> int:
-        """Parameters of the model; a tied embedding counts once."""
-        attention = self.d_model * self.head_dim * 2 * (self.n_heads + self.n_kv_heads)
-        attention += 2 * self.head_dim if self.qk_norm else 0
-        block = attention + 3 * self.d_model * self.d_ff + 2 * self.d_model
-        embeddings = self.vocab_size * self.d_model * (1 if self.tie_embeddings else 2)
-        return embeddings + self.n_layers * block + self.d_model
-
-    def to_json(self) -> str:
-        """Canonical JSON: sorted keys, two-space indent."""
-        return json.dumps(as_dict(self), sort_keys=True, indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> "TransformerConfig":
-        """Inverse of `to_json`; an unknown or missing field raises InputError."""
-        return from_dict(cls, json.loads(text))
 
 
 def _check_head(stage: str, head: str) -> None:
@@ -255,45 +206,3 @@ class Recipe:
     sft: SftRecipe
     tasks: TasksRecipe
     rl: RlRecipe
-
-
-def as_dict(value: Any) -> Any:
-    """Like dataclasses.asdict, without the fields of OPTION that are at their default; `from_dict` reads it."""
-    if not dataclasses.is_dataclass(value):
-        return value
-    return {
-        one.name: as_dict(getattr(value, one.name))
-        for one in dataclasses.fields(value)
-        if not (one.metadata.get("option") and getattr(value, one.name) == one.default)
-    }
-
-
-def from_dict(cls: type, value: dict[str, Any]) -> Any:
-    """A frozen dataclass from a dict, nested dataclasses included; unknown or missing fields raise InputError."""
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    if unknown := sorted(set(value) - set(fields)):
-        raise InputError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(fields)}")
-    required = {n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
-    if missing := sorted(required - set(value)):
-        raise InputError(f"{cls.__name__} misses {', '.join(missing)}")
-    made = {
-        name: from_dict(fields[name].type, item)  # type: ignore[arg-type]
-        if dataclasses.is_dataclass(fields[name].type) and isinstance(item, dict)
-        else item
-        for name, item in value.items()
-    }
-    return cls(**made)
-
-
-def override(recipe: Any, changes: dict[str, Any]) -> Any:
-    """A copy of a frozen dataclass with some fields replaced; a nested dict changes a nested dataclass."""
-    merged = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
-    for name, item in changes.items():
-        if name not in merged:
-            raise InputError(f"{type(recipe).__name__} has no field {name}; it has {', '.join(merged)}")
-        current = merged[name]
-        if dataclasses.is_dataclass(current) and not isinstance(current, type) and isinstance(item, dict):
-            merged[name] = override(current, item)
-        else:
-            merged[name] = tuple(item) if isinstance(current, tuple) and isinstance(item, list) else item
-    return type(recipe)(**merged)
