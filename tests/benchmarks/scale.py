@@ -28,6 +28,7 @@ PER_SNAPSHOT = (
     "annotations",
     "annotation_statistics",
     "contamination",
+    "page_quality",
     "search_index",
     "decisions",
     "signatures",
@@ -35,6 +36,7 @@ PER_SNAPSHOT = (
     "repeated_text",
     "corpus",
 )
+JUDGEMENTS = ("labels", "quality_classifier")  # what scores the pages: before them, of no snapshot
 OVER_ALL = ("corpus_clusters", "corpus_card")
 POLICY = Path(__file__).with_name("scale.yaml")
 FIRST, SECOND = "base", "night"
@@ -55,7 +57,8 @@ def build(folder: Path, form: Form, documents: int, workers: int = 2) -> list[di
     if not (crawl / FIRST).is_dir():
         Crawl(form).write(crawl, FIRST, 0, documents)
     done = [json.loads(line) for line in log.open()] if log.is_file() else []
-    for asset in [name for name in (*PER_SNAPSHOT, *OVER_ALL) if name not in {line["asset"] for line in done}]:
+    known = {line["asset"] for line in done}
+    for asset in [name for name in (*JUDGEMENTS, *PER_SNAPSHOT, *OVER_ALL) if name not in known]:
         where = ["--snapshot", FIRST] if asset in PER_SNAPSHOT else []
         made = run(folder, workers, "-m", "tests.benchmarks.scale_step", asset, *where)
         done.append({"asset": asset, "documents": documents, "form": form, **json.loads(made.splitlines()[-1])})
