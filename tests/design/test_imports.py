@@ -16,9 +16,9 @@ HOMES = {
     "fastapi": ["orchestration/pages"],
     "torch": ["models", "kernels/device"],
 }
-# what models and kernels may import at module level, so that they run on a bare GPU image
+# what models and kernels may import at module level, so that they run on a bare GPU image (llvmlite: numba brings it)
 BARE = {
-    "numpy", "numba", "torch", "triton", "safetensors", "tokenizers", "pyarrow",
+    "numpy", "numba", "llvmlite", "torch", "triton", "safetensors", "tokenizers", "pyarrow",
     # text libraries that kernels/text wraps
     "resiliparse", "trafilatura", "lxml", "fasttext", "spacy", "regex", "xxhash", "datatrove", "cchardet",
     "tldextract", "ahocorasick",
