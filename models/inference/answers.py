@@ -6,6 +6,7 @@ from typing import Any
 from models.config import InputError
 from models.data.chat import Message, prompt_ids, render
 from models.data.tokenizer import END_OF_TEXT_ID, IM_END_ID, SPECIAL_TOKENS
+from models.inference.engine import Token
 from models.inference.loaded import LoadedTokenizer, Models
 from models.inference.pieces import TextStream
 from models.inference.probe import expectations
@@ -24,13 +25,20 @@ class TooLong(InputError):
 
 
 class Utterance:
-    """A text that a model says. `reason` is why it is over, None while it is not: end, stop_string or length."""
+    """A text that a model says. `reason` is why it is over, None while it is not: end, stop_string or length.
+
+    With an engine, whose steps draw a token for many texts, `take` is told of each; else `step` draws one.
+    """
 
     def __init__(self, models: Models, wanted: Speak) -> None:
-        """Raises InputError, TooLong, CorruptArtifact."""
+        """Raises InputError (PoolTooSmall among them), TooLong, CorruptArtifact."""
         loaded = models.get(wanted.model)
         context = loaded.model.config.max_seq_len
-        if wanted.prompt is not None:
+        if wanted.ids is not None:
+            prompt = wanted.ids
+            if len(prompt) > context - 1:
+                raise TooLong("the list", "token ids", len(prompt), context - 1)
+        elif wanted.prompt is not None:
             prompt = _text_ids(wanted.prompt, loaded.text, context - 1)
         else:
             prompt = _chat_ids(wanted.messages or [], loaded.text, context - 1, header=True)
@@ -38,28 +46,52 @@ class Utterance:
         self.text, self.tokens = "", 0
         self._spellings = loaded.text.spellings
         self._shown = TextStream(wanted.stop)
-        self._stream = Stream(loaded.model, prompt, wanted.sampling, {END_OF_TEXT_ID, IM_END_ID})
-        self.reason: str | None = None if self._stream.left else "length"
+        self._top = wanted.top_logprobs
+        stops = {END_OF_TEXT_ID, IM_END_ID, *wanted.stop_ids}
+        self.reason: str | None = None if wanted.sampling.max_new_tokens else "length"
+        self.engine = models.engine(loaded) if self.reason is None else None
+        self.request, self._stream = 0, None
+        if self.engine is not None:
+            self.request = self.engine.submit(prompt, wanted.sampling, stops, self._top)
+        elif self.reason is None:
+            self._stream = Stream(loaded.model, prompt, wanted.sampling, stops)
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The stop string that ended the text."""
+        return self._shown.stopped_by
 
     def step(self) -> dict[str, Any]:
-        """Draws a token: its id, log-probability and bytes, and the text that can be shown now."""
-        drawn = self._stream.step()
-        self.tokens += 1
-        text = self._shown.add(self._spellings[drawn.token])
-        self.text += text
-        if drawn.stops:
-            self.reason = "end"
-        elif self._shown.stopped:
-            self.reason = "stop_string"
-        elif self._stream.left == 0:
-            self.reason = "length"
-        return {**piece(drawn.token, self._spellings), "logprob": drawn.logprob, "shown": text}
+        """Draws a token where no engine does; the fields of its event."""
+        assert self._stream is not None
+        drawn = self._stream.step(self._top)
+        reason = "end" if drawn.stops else "length" if self._stream.left == 0 else None
+        return self._said(drawn.token, drawn.logprob, drawn.top, reason)
+
+    def take(self, drawn: Token) -> dict[str, Any]:
+        """The fields of the event of a token that the engine drew."""
+        return self._said(drawn.token, drawn.logprob, drawn.top, drawn.reason)
+
+    def leave(self) -> None:
+        """The engine draws no more for it."""
+        if self.engine is not None:
+            self.engine.cancel(self.request)
 
     def end(self) -> str:
         """The text that waited for more; it belongs to `text` from now on."""
         rest = self._shown.end()
         self.text += rest
         return rest
+
+    def _said(self, token: int, logprob: float, top: list[tuple[int, float]], reason: str | None) -> dict[str, Any]:
+        """A token's id, log-probability and bytes, the text that can be shown now, and the likeliest tokens."""
+        self.tokens += 1
+        text = self._shown.add(self._spellings[token])
+        self.text += text
+        self.reason = "end" if reason == "end" else "stop_string" if self._shown.stopped else reason
+        others = [{**piece(one, self._spellings), "logprob": share} for one, share in top]
+        said = {**piece(token, self._spellings), "logprob": logprob, "shown": text}
+        return {**said, "top": others} if self._top else said
 
 
 def probe(models: Models, asked: Probe) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 What can be asked is in models/inference/requests.py. Answers carry the id of their question and an `event`:
 
     start   of a text: prompt_tokens, digest of the model
-    token   drawn: token (its id), logprob, its text, bytes and special; shown, the text that is whole now
-    done    the text is over: rest (what waited), text (all of it), tokens, reason (end, stop_string, length, cancelled)
+    token   drawn: token (its id), logprob, its text, bytes and special; shown, the text that is whole now; top, the
+            likeliest tokens with their logprob, where top_logprobs asks for them
+    done    the text is over: rest (what waited), text (all of it), tokens, reason: end, stop_string, length, cancelled;
+            stop, the stop string that came
     answer  to anything else
     error   error (its type), message; TooLong also says limit and got
 
 Questions interleave. A bad one gets its error, and the program lives on; it ends with its input, when all is answered.
-One thread computes: streams take turns, a token each, so that what one says never depends on what others ask.
+One thread decides: the texts of a model draw a token each in one step of its engine (models/inference/engine.py), those
+of nets that the engine does not know one after the other. What one says never depends on what others ask.
 """
 
 import json
@@ -28,6 +31,7 @@ from safetensors import SafetensorError
 
 from models.config import InputError, from_dict
 from models.inference.answers import TooLong, Utterance, probe, tokenize
+from models.inference.engine import Capacity, Engine, Failed, Token
 from models.inference.loaded import Models
 from models.inference.requests import BadRequest, Cancel, Probe, Request, Speak, Status, Tokenize, Unload, parse
 from models.inference.requests import read_line as read_request
@@ -43,9 +47,11 @@ class Limits:
 
     threads: int = 1  # that compute
     max_bytes: int = 4 << 30  # weights in memory
-    max_streams: int = 4  # texts at once; more wait
+    max_streams: int = 16  # texts at once; more wait
     max_waiting: int = 64  # questions that wait; more are refused
     niceness: int = 5  # added to the process's own
+    cache_bytes: int = 256 << 20  # keys and values of each model's texts; memory is taken as they are written
+    prompt_tokens: int = 256  # of prompts that are read before others' next token
 
 
 class Busy(RuntimeError):
@@ -57,7 +63,8 @@ class Desk:
 
     def __init__(self, limits: Limits, write: Callable[[dict[str, Any]], None]) -> None:
         self.limits, self.write = limits, write
-        self.models = Models(limits.max_bytes)
+        capacity = Capacity(limits.cache_bytes, limits.max_streams, limits.prompt_tokens, limits.threads)
+        self.models = Models(limits.max_bytes, capacity)
         self.waiting: OrderedDict[str, Probe | Tokenize] = OrderedDict()
         self.unsaid: OrderedDict[str, Speak] = OrderedDict()
         self.speaking: dict[str, Utterance] = {}
@@ -87,8 +94,11 @@ class Desk:
         while self.unsaid and len(self.speaking) < self.limits.max_streams:
             identity, wanted = self.unsaid.popitem(last=False)
             self._try(identity, lambda at=identity, what=wanted: self._begin(at, what))
-        for identity in list(self.speaking):
-            self._try(identity, lambda at=identity: self._step(at))
+        for identity, utterance in list(self.speaking.items()):
+            if utterance.engine is None:
+                self._try(identity, lambda at=identity: self._step(at))
+        for engine in {id(one.engine): one.engine for one in self.speaking.values() if one.engine}.values():
+            self._turn(engine)
 
     def _take(self, identity: str, asked: Request) -> None:
         if isinstance(asked, Cancel):
@@ -115,6 +125,28 @@ class Desk:
         self.speaking[identity] = utterance
         self._event(identity, "start", prompt_tokens=utterance.prompt_tokens, digest=utterance.digest)
 
+    def _turn(self, engine: Engine) -> None:
+        """One step of an engine: a token for each of its texts whose prompt is read."""
+        of = {one.request: identity for identity, one in self.speaking.items() if one.engine is engine}
+        try:
+            events = engine.step()
+        except ANSWERABLE as error:  # a lack of memory: nothing of this engine can be trusted any more
+            self.models.drop(engine)
+            for identity in of.values():
+                del self.speaking[identity]
+                self._refuse(identity, error)
+            return
+        for event in events:
+            self._try(of[event.request], lambda at=of[event.request], what=event: self._take_in(at, what))
+
+    def _take_in(self, identity: str, event: Token | Failed) -> None:
+        if isinstance(event, Failed):
+            raise event.error
+        utterance = self.speaking[identity]
+        self._event(identity, "token", **utterance.take(event))
+        if utterance.reason is not None:
+            self._finish(identity, utterance.reason)
+
     def _step(self, identity: str) -> None:
         utterance = self.speaking[identity]
         if utterance.reason is None:
@@ -133,7 +165,10 @@ class Desk:
 
     def _finish(self, identity: str, reason: str) -> None:
         utterance = self.speaking.pop(identity)
-        self._event(identity, "done", rest=utterance.end(), text=utterance.text, tokens=utterance.tokens, reason=reason)
+        utterance.leave()
+        stop = {"stop": utterance.stopped_by} if reason == "stop_string" else {}
+        rest = utterance.end()
+        self._event(identity, "done", rest=rest, text=utterance.text, tokens=utterance.tokens, reason=reason, **stop)
 
     def _try(self, identity: str, work: Callable[[], None]) -> None:
         try:
@@ -141,7 +176,8 @@ class Desk:
         except BrokenPipeError:  # nobody reads any more
             raise
         except ANSWERABLE as error:
-            self.speaking.pop(identity, None)
+            if (utterance := self.speaking.pop(identity, None)) is not None:
+                utterance.leave()
             self._refuse(identity, error)
 
     def _refuse(self, identity: str | None, error: BaseException) -> None:

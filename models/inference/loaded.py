@@ -13,6 +13,8 @@ from tokenizers import Tokenizer
 from models.artifacts import digest, read_manifest
 from models.config import InputError
 from models.data.tokenizer import load_tokenizer
+from models.inference.engine import Capacity, Engine
+from models.inference.packed import can_run
 from models.inference.pieces import token_spellings
 from models.nets.transformer import Transformer
 from models.training.checkpoint import load_model
@@ -44,10 +46,11 @@ class TooLarge(InputError):
 
 
 class Models:
-    """At most `max_bytes` of weights, and a few tokenizers."""
+    """At most `max_bytes` of weights, and a few tokenizers. `capacity`: what the engine of each model may take."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
+    def __init__(self, max_bytes: int, capacity: Capacity | None = None) -> None:
+        self.max_bytes, self.capacity = max_bytes, capacity or Capacity()
+        self._engines: dict[str, Engine] = {}  # by the digest of models in memory
         self._models: OrderedDict[Path, LoadedModel] = OrderedDict()
         self._tokenizers: OrderedDict[tuple[Path, int], LoadedTokenizer] = OrderedDict()
 
@@ -66,6 +69,20 @@ class Models:
         self._models.move_to_end(path)
         return loaded
 
+    def engine(self, loaded: LoadedModel) -> Engine | None:
+        """What draws many texts of a model at once; None for nets that it does not know, and where its copy of the
+        weights has no room."""
+        engine = self._engines.get(loaded.digest)
+        if engine is None and can_run(loaded.model):
+            if not self._make_room(2 * loaded.bytes, loaded):
+                return None
+            engine = self._engines[loaded.digest] = Engine(loaded.model, self.capacity)
+        return engine
+
+    def drop(self, engine: Engine) -> None:
+        """Forgets an engine; the next text of its model gets another one."""
+        self._engines = {digest: one for digest, one in self._engines.items() if one is not engine}
+
     def tokenizer(self, directory: Path | str) -> LoadedTokenizer:
         """The tokenizer of a tokenizer or model directory. Raises InputError."""
         path = Path(directory)
@@ -83,7 +100,9 @@ class Models:
 
     def unload(self, directory: Path | str) -> bool:
         """Lets a model go; whether it was there. Streams that speak with it end undisturbed."""
-        return self._models.pop(Path(directory), None) is not None
+        gone = self._models.pop(Path(directory), None)
+        self._tidy()
+        return gone is not None
 
     def held(self) -> list[tuple[Path, LoadedModel]]:
         """What is in memory, the least recently used first."""
@@ -93,11 +112,31 @@ class Models:
         wanted = sum(entry["bytes"] for name, entry in _weights(path))
         if wanted > self.max_bytes:
             raise TooLarge(f"{path}: its weights take {wanted:,} B, models may take {self.max_bytes:,} B")
-        while self._models and wanted + sum(one.bytes for one in self._models.values()) > self.max_bytes:
-            self._models.popitem(last=False)
+        self._make_room(wanted, None)
         model, _ = load_model(path)
         taken = sum(parameter.nbytes for parameter in model.parameters())
         return LoadedModel(model, self.tokenizer(path), current, taken)
+
+    def _make_room(self, wanted: int, kept: LoadedModel | None) -> bool:
+        """Lets models go, the least recently used first, until so many bytes have room beside what stays."""
+        self._tidy()
+        for path, one in list(self._models.items()):
+            if wanted + self._taken(kept) <= self.max_bytes:
+                break
+            if one is not kept:
+                del self._models[path]
+                self._tidy()
+        return wanted + self._taken(kept) <= self.max_bytes
+
+    def _taken(self, without: LoadedModel | None) -> int:
+        """Bytes of the weights in memory, those of one model left out."""
+        others = [one for one in self._models.values() if one is not without]
+        return sum(one.bytes * (2 if one.digest in self._engines else 1) for one in others)
+
+    def _tidy(self) -> None:
+        """Forgets the engines of models that are gone; texts that are under way keep theirs."""
+        held = {one.digest for one in self._models.values()}
+        self._engines = {digest: engine for digest, engine in self._engines.items() if digest in held}
 
 
 def _weights(path: Path) -> list[tuple[str, dict[str, int]]]:

@@ -1,5 +1,6 @@
 """A Transformer's weights as kernels/decode reads them, and the engine's step on the CPU."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,11 @@ class Rows:
 
 
 def can_run(model: object) -> bool:
-    """Whether `Packed` computes what this model computes: the plain net, in float32 on the CPU."""
-    if type(model) is not Transformer or type(model.config) is not TransformerConfig:
+    """Whether `Packed` computes what this model computes: a net without options, in float32 on the CPU."""
+    if type(model) is not Transformer:
+        return False
+    options = [one for one in dataclasses.fields(model.config) if one.metadata.get("option") and one.name != "qk_norm"]
+    if any(getattr(model.config, one.name) != one.default for one in options):
         return False
     weight = model.embedding.weight
     return weight.dtype == torch.float32 and weight.device.type == "cpu"

@@ -40,9 +40,14 @@ class TextStream:
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
         self.stops = [stop for stop in stops if stop]
-        self.stopped = False
+        self.stopped_by: str | None = None  # the stop string that came
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._waiting = ""  # decoded, and perhaps the beginning of a stop string
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string came."""
+        return self.stopped_by is not None
 
     def add(self, spelling: bytes) -> str:
         """The text that this token completes; "" while a character or a stop string may be unfinished."""
@@ -56,10 +61,10 @@ class TextStream:
         if self.stopped:
             return ""
         self._waiting += text
-        found = [place for stop in self.stops if (place := self._waiting.find(stop)) >= 0]
+        found = [(place, stop) for stop in self.stops if (place := self._waiting.find(stop)) >= 0]
         if found:
-            self.stopped = True
-            shown, self._waiting = self._waiting[: min(found)], ""
+            place, self.stopped_by = min(found)
+            shown, self._waiting = self._waiting[:place], ""
             return shown
         held = 0 if final else max((_overlap(self._waiting, stop) for stop in self.stops), default=0)
         shown, self._waiting = self._waiting[: len(self._waiting) - held], self._waiting[len(self._waiting) - held :]

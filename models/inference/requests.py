@@ -1,14 +1,15 @@
 """What can be asked of `serve-lines`: one JSON object a line, read into one frozen dataclass for each `ask`.
 
     {"id": "1", "ask": "probe",    "model": DIR, "text" or "ids" or "messages": …, "top_k": 10, "places": [3]}
-    {"id": "2", "ask": "complete", "model": DIR, "prompt": "…", controls}
+    {"id": "2", "ask": "complete", "model": DIR, "prompt": "…" or "ids": […], controls}
     {"id": "3", "ask": "chat",     "model": DIR, "messages": [{"role": "user", "content": "…"}], controls}
     {"id": "4", "ask": "tokenize", "tokenizer": DIR, "text": "…"}
     {"id": "5", "ask": "cancel", "of": "2"}
     {"id": "6", "ask": "unload",   "model": DIR}
     {"id": "7", "ask": "status"}
 
-Controls, all optional: max_new_tokens, temperature, top_k, top_p, min_p, seed, stop (strings that end the text).
+Controls, all optional: max_new_tokens, temperature, top_k, top_p, min_p, seed, stop (strings that end the text),
+stop_ids (tokens that do, beside the model's own), top_logprobs (how many likeliest tokens are told at each place).
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from models.data.chat import ROLES, Message
 from models.inference.stream import Sampling
 
 MOST_TOP = 200  # entries of a distribution that one place may list
-MOST_STOPS, LONGEST_STOP = 8, 200  # strings, characters
+MOST_STOPS, LONGEST_STOP = 8, 200  # strings or ids, characters
 
 
 class BadRequest(InputError):
@@ -53,15 +54,25 @@ class Probe:
 
 @dataclass(frozen=True)
 class Speak:
-    """A text that a model goes on with, or a conversation whose next turn it says; exactly one of them is given."""
+    """A text that a model goes on with, or a conversation whose next turn it says; exactly one of them is given.
+
+    prompt: read after the document's begin token. ids: the same as tokens, taken as they are.
+    """
 
     model: str
     prompt: str | None = None
+    ids: list[int] | None = None
     messages: list[Message] | None = None
     stop: list[str] = field(default_factory=list)
+    stop_ids: list[int] = field(default_factory=list)
+    top_logprobs: int = 0
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
+        if [self.prompt, self.ids, self.messages].count(None) != 2:
+            raise BadRequest("complete takes one of prompt and ids")
+        if len(self.stop_ids) > MOST_STOPS or not 0 <= self.top_logprobs <= MOST_TOP:
+            raise BadRequest(f"there may be {MOST_STOPS} stop_ids, and top_logprobs is 0 to {MOST_TOP}")
         if len(self.stop) > MOST_STOPS or any(not 0 < len(one) <= LONGEST_STOP for one in self.stop):
             raise BadRequest(f"stop takes up to {MOST_STOPS} strings of 1 to {LONGEST_STOP} characters")
 
@@ -95,7 +106,8 @@ class Status:
 
 Request = Probe | Speak | Tokenize | Cancel | Unload | Status
 
-CONTROLS = {one.name: one.type for one in dataclasses.fields(Sampling)} | {"stop": list[str]}
+SAMPLING = {one.name: one.type for one in dataclasses.fields(Sampling)}
+CONTROLS = SAMPLING | {"stop": list[str], "stop_ids": list[int], "top_logprobs": int}
 FIELDS: dict[str, dict[str, Any]] = {
     "probe": {
         "model": str,
@@ -105,7 +117,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "top_k": int,
         "places": list[int],
     },
-    "complete": {"model": str, "prompt": str, **CONTROLS},
+    "complete": {"model": str, "prompt": str, "ids": list[int], **CONTROLS},
     "chat": {"model": str, "messages": list[Message], **CONTROLS},
     "tokenize": {"tokenizer": str, "text": str},
     "cancel": {"of": str},
@@ -114,7 +126,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 REQUIRED = {
     "probe": {"model"},
-    "complete": {"model", "prompt"},
+    "complete": {"model"},
     "chat": {"model", "messages"},
     "tokenize": {"tokenizer", "text"},
     "cancel": {"of"},
@@ -147,7 +159,7 @@ def parse(value: dict[str, Any]) -> Request:
     for name, item in given.items():
         _check(name, item, FIELDS[ask][name])
     if ask in ("complete", "chat"):
-        drawn = {name: given.pop(name) for name in list(given) if name in CONTROLS and name != "stop"}
+        drawn = {name: given.pop(name) for name in list(given) if name in SAMPLING}
         return Speak(**given, sampling=Sampling(**drawn))
     kinds = {"probe": Probe, "tokenize": Tokenize, "cancel": Cancel, "unload": Unload, "status": Status}
     return kinds[ask](**given)

@@ -5,7 +5,7 @@ the same tokens and log-probabilities whatever runs beside them.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -41,6 +41,7 @@ class Drawn:
     token: int
     logprob: float  # natural log-probability, full softmax at the sampling temperature
     stops: bool  # it is one of the stop ids
+    top: list[tuple[int, float]] = field(default_factory=list)  # the likeliest ids and their log-probabilities
 
 
 class Stream:
@@ -62,8 +63,11 @@ class Stream:
         self._drawn = 0
 
     @torch.inference_mode()
-    def step(self) -> Drawn:
-        """Draws the next token; the first call reads the prompt. Raises NonFiniteLogits."""
+    def step(self, top: int = 0) -> Drawn:
+        """Draws the next token; the first call reads the prompt. top: how many of the likeliest are told.
+
+        Raises NonFiniteLogits.
+        """
         if self.left == 0:
             raise InputError("the stream is over")
         wanted = self.sampling
@@ -76,4 +80,12 @@ class Stream:
         self._drawn += 1
         stops = token in self.stop_ids
         self.left = 0 if stops else self.left - 1
-        return Drawn(token, float(logprob_B), stops)
+        return Drawn(token, float(logprob_B), stops, self._likeliest(logits_BV[0], top))
+
+    def _likeliest(self, logits_V: torch.Tensor, top: int) -> list[tuple[int, float]]:
+        """The likeliest ids with their log-probabilities at the sampling temperature; of equals, lower ids first."""
+        if not top:
+            return []
+        logprobs_V = (logits_V.double() / (self.sampling.temperature or 1.0)).log_softmax(-1)
+        order = logprobs_V.sort(descending=True, stable=True).indices[:top]
+        return list(zip(order.tolist(), logprobs_V[order].tolist(), strict=True))

@@ -234,3 +234,59 @@ def test_the_command_ends_when_nobody_reads(speak, config_file):
         program.stdin.write(json.dumps(speak("1", 5)).encode() + b"\n")
         program.stdin.flush()
         assert program.wait(120) == 0
+
+
+def test_a_model_whose_copy_has_no_room_says_the_same_without_an_engine(base_model_dir, speak):
+    taken = sum(weight.nbytes for weight in load_model(base_model_dir)[0].parameters())
+    requests = [speak(str(seed), seed, top_logprobs=3, temperature=seed / 4) for seed in range(5)]
+    with_engine, without = ask(*requests), ask(*requests, max_bytes=2 * taken)
+    for seed in range(5):
+        one, other = of(with_engine, str(seed)), of(without, str(seed))
+        assert [event.get("token") for event in one] == [event.get("token") for event in other]
+        assert one[-1] == other[-1]
+        for event, twin in zip(one[1:-1], other[1:-1], strict=True):
+            assert event["logprob"] == pytest.approx(twin["logprob"], abs=1e-5)
+            assert [top["token"] for top in event["top"]] == [top["token"] for top in twin["top"]]
+            shares = [top["logprob"] for top in event["top"]]
+            assert shares == pytest.approx([top["logprob"] for top in twin["top"]], abs=1e-5)
+            assert shares == sorted(shares, reverse=True)
+
+
+def test_texts_of_one_model_are_drawn_in_the_same_steps(base_model_dir, speak):
+    events: list[dict] = []
+    desk = Desk(Limits(), events.append)
+    for seed in range(6):
+        desk.accept(json.dumps(speak(str(seed), seed)).encode())
+    desk.turn()
+    engine = desk.models.engine(desk.models.get(base_model_dir))
+    assert engine is not None and engine.running + engine.waiting == 6
+    while desk.busy:
+        desk.turn()
+    assert engine.idle and engine.pages.held == 0 and sum(event["event"] == "done" for event in events) == 6
+
+
+def test_ids_are_taken_as_they_are_and_ids_can_stop(base_model_dir, speak):
+    ids = [END_OF_TEXT_ID, *load_tokenizer(base_model_dir).encode("The river").ids]
+    by_text, by_ids = ask(speak("1", 5)), ask({**speak("1", 5), "prompt": None} | {"ids": ids})
+    assert by_ids == [by_ids[0]] and "prompt must be a string" in by_ids[0]["message"]
+    request = {name: value for name, value in speak("1", 5).items() if name != "prompt"} | {"ids": ids}
+    assert ask(request) == by_text
+    third = by_text[3]["token"]
+    stopped = ask(request | {"stop_ids": [third]})
+    place = [event.get("token") for event in by_text].index(third)
+    assert stopped[:-1] == by_text[: place + 1] and stopped[-1]["reason"] == "end"
+    bad = ask(request | {"id": "2", "ids": []}, request | {"id": "3", "ids": [1] * 64}, request | {"prompt": "a"})
+    assert "1 to 63" in of(bad, "2")[0]["message"] and of(bad, "3")[0]["error"] == "TooLong"
+    assert "one of prompt and ids" in of(bad, "1")[0]["message"]
+
+
+def test_which_stop_string_came_is_told(speak):
+    whole = ask(speak("1", 5))[-1]["text"]
+    middle = whole[5:9]
+    assert ask(speak("1", 5, stop=["\x07", middle]))[-1]["stop"] == middle
+    assert "stop" not in ask(speak("1", 5))[-1]
+
+
+def test_a_text_that_can_never_have_its_pages_is_told_the_arithmetic(speak):
+    (event,) = ask(speak("1", 5, max_new_tokens=40), cache_bytes=13_000)
+    assert event["error"] == "PoolTooSmall" and "the pool has 1 pages" in event["message"]
