@@ -22,7 +22,7 @@ from models.config import InputError, TransformerConfig
 from models.data.tokenizer import END_OF_TEXT_ID, IM_END_ID, PAD_ID, SPECIAL_TOKENS, load_tokenizer
 from models.export.card import card_of_manifest
 from models.export.huggingface import ExportMismatch
-from models.export.layouts import ours, theirs
+from models.export.layouts import check_layout, ours, theirs
 from models.nets.transformer import Transformer
 from models.training.checkpoint import load_model
 
@@ -227,6 +227,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     _package()
     model_dir = Path(config["model_dir"])
     model, architecture = load_model(model_dir)
+    check_layout(architecture)
     with building(out / "final") as temporary:
         write(model, model_dir, temporary / FILE, weights, config.get("name") or digest(model_dir))
         compare(temporary / FILE, model, model_dir, weights)

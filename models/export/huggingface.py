@@ -28,7 +28,7 @@ from models.data.tokenizer import (
     load_tokenizer,
 )
 from models.export.card import card_of_manifest
-from models.export.layouts import theirs
+from models.export.layouts import check_layout, theirs
 from models.nets.transformer import Transformer
 from models.seeds import uniforms
 from models.training.checkpoint import load_model
@@ -110,6 +110,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     """
     model_dir = Path(config["model_dir"])
     model, architecture = load_model(model_dir)
+    check_layout(architecture)
     load_tokenizer(model_dir)
     with building(out / "final") as temporary:
         write_directory(model, model_dir, temporary)

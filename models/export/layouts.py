@@ -11,8 +11,18 @@ from torch import Tensor
 from models.config import InputError, TransformerConfig
 
 
+def check_layout(config: TransformerConfig) -> None:
+    """Raises InputError unless Qwen3's or Llama's layout holds all of the architecture."""
+    if config.profile != "plain":
+        raise InputError(
+            f"a {config.profile} model cannot be exported: no Hugging Face or GGUF layout holds its parts, so it runs"
+            " on Stemma's own engine alone; train with the plain profile (recipes plain-…) for other engines"
+        )
+
+
 def theirs(config: TransformerConfig, ours: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Hugging Face's names to our weights; a tied head is left out."""
+    """Hugging Face's names to our weights; a tied head is left out. InputError where they have no names."""
+    check_layout(config)
     queries, keys = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
     found = {"model.embed_tokens.weight": ours["embedding.weight"], "model.norm.weight": ours["norm.weight"]}
     if not config.tie_embeddings:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.artifacts import CorruptArtifact, building, digest, publish, seal, verify
 from models.config import InputError, TransformerConfig, as_dict
+from models.nets.mixed import build
 from models.nets.transformer import Transformer
 
 __all__ = ["State", "digest", "latest_state", "load_model", "load_state", "publish", "save_final", "save_state"]
@@ -65,7 +66,7 @@ def load_model(directory: Path, device: str | torch.device = "cpu") -> tuple[Tra
         raise InputError(f"{directory} holds no model.safetensors")
     verify(directory)
     config = TransformerConfig.from_json((directory / "config.json").read_text())
-    model = Transformer(config)
+    model = build(config)
     _load_weights(model, load_file(directory / "model.safetensors"))
     return model.to(device).eval(), config
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kernels.device.logprobs import linear_logprobs
+from kernels.device.logprobs import Settings, linear_logprobs
 from models.nets.transformer import Transformer
 from models.objectives.advantages import constant_groups
 from models.objectives.algorithms import Algorithm, policy_loss
@@ -51,7 +51,7 @@ def sampled_logprobs(model: Transformer, batch: Batch, head: str = "materialised
     states_SD = model.hidden(batch.ids_RT, branches_BT=batch.branches_RT).flatten(0, 1)
     if head == "chunked":
         states_ND, targets_N = states_SD[batch.sources_BC[live_BC]], batch.targets_BC[live_BC]
-        stats = linear_logprobs(states_ND, model.head.weight, targets_N)
+        stats = linear_logprobs(states_ND, model.head.weight, targets_N, Settings(softcap=model.config.softcap))
         return torch.zeros_like(batch.mask_BC).masked_scatter(live_BC, stats.selected), stats.entropy.detach()
     logprobs_NV = model.logits(states_SD[batch.sources_BC[live_BC]]).log_softmax(-1)
     chosen_N = logprobs_NV.gather(-1, batch.targets_BC[live_BC][:, None])[:, 0]

@@ -20,6 +20,7 @@ from models.data.packing import PackedBatch, PackedLoader, loader_of
 from models.data.tokenizer import END_OF_TEXT_ID, load_tokenizer, tokenizer_sha256
 from models.evaluation.bits import BitsPerByte, model_bits, token_bytes, uniform_bits, unigram_bits
 from models.inference.sampler import generate
+from models.nets.mixed import build
 from models.nets.transformer import Transformer
 from models.recipes import resolve
 from models.seeds import derive
@@ -81,7 +82,7 @@ def loss_of(recipe: PretrainRecipe) -> Callable[[Transformer, Batch], Loss]:
         hidden_ND = model.hidden(inputs_BT, segment_ids_BT=segments_BT).flatten(0, 1)
         real_BT = torch.ones_like(next_BT, dtype=torch.bool) if batch.targets_BT is None else batch.targets_BT
         targets_N = next_BT.where(real_BT, IGNORED).flatten()
-        settings = Settings(entropy=False)
+        settings = Settings(entropy=False, softcap=model.config.softcap)
         value, stats = cross_entropy(hidden_ND, model.head.weight, targets_N, z_loss=recipe.z_loss, settings=settings)
         nats = -stats.selected.sum() / real_BT.sum().clamp(min=1)
         return Loss(value, {"nats_per_token": nats}, tokens=next_BT.numel())
@@ -113,9 +114,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     sizes, vocab_size = token_bytes(tokenizer), tokenizer.get_vocab_size()
 
     deterministic(recipe.threads, recipe.seed)
-    model = Transformer(dataclasses.replace(recipe.model, vocab_size=vocab_size), derive(recipe.seed, "init")).to(
-        device
-    )
+    model = build(dataclasses.replace(recipe.model, vocab_size=vocab_size), derive(recipe.seed, "init")).to(device)
     optimizer = optimizer_of(model, pretrain)
     settings = as_dict(pretrain)
     loader = loader_of(training, settings, recipe.seed)

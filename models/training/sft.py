@@ -78,11 +78,12 @@ def chunked_loss(model: Transformer, batches: Sequence[ExampleBatch]) -> Loss:
     """`masked_loss` without the logits of all targets: a chunk of them at a time."""
     count = sum(int(batch.targets_BT[:, 1:].sum()) for batch in batches)
     total = torch.zeros((), device=batches[0].ids_BT.device)
+    settings = Settings(entropy=False, softcap=model.config.softcap)
     for batch in batches:
         targets_BT = batch.targets_BT[:, 1:]
         hidden_ND = model.hidden(batch.ids_BT[:, :-1])[targets_BT]
         answers_N = batch.ids_BT[:, 1:][targets_BT]
-        total = total + linear_loss(hidden_ND, model.head.weight, answers_N, _negative, Settings(entropy=False))[0]
+        total = total + linear_loss(hidden_ND, model.head.weight, answers_N, _negative, settings)[0]
     tokens = sum(batch.ids_BT.numel() for batch in batches)
     return Loss(total / max(count, 1), {"loss_tokens": float(count)}, tokens=tokens)
 
