@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from assets.parts import file_sha256, sync
+from assets.temporary import owned_folder, write_new
 from models.artifacts import canonical_json
 
 MANIFEST = "manifest.json"
@@ -76,10 +77,8 @@ class ArtifactStore:
         `source` holds a manifest that lists its files; where it holds none, one is made. Raises CorruptArtifact.
         """
         home = self.root / asset
-        home.mkdir(parents=True, exist_ok=True)
-        staged = home / f".staged-{uuid.uuid4().hex}"
-        try:
-            shutil.copytree(source, staged)
+        with owned_folder(home, "staged") as staged:
+            shutil.copytree(source, staged, dirs_exist_ok=True)
             if not (staged / MANIFEST).exists():
                 (staged / MANIFEST).write_text(json.dumps(_describe(asset, staged), indent=1, sort_keys=True))
             manifest = verify(staged)
@@ -87,8 +86,6 @@ class ArtifactStore:
             for path in [*staged.rglob("*"), staged]:
                 sync(path)
             self._publish(staged, home / digest)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
         version, current = self._current(asset, partition)
         if current != digest:
             version = self._point(asset, partition, digest)
@@ -137,22 +134,13 @@ class ArtifactStore:
 
     def _point(self, asset: str, partition: str | None, digest: str) -> int:
         folder = self._pointers(asset, partition)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{uuid.uuid4().hex}"
-        temporary.write_text(json.dumps({"digest": digest}))
-        sync(temporary)
         number = self._current(asset, partition)[0] + 1
-        try:
-            while True:
-                try:
-                    os.link(temporary, folder / f"{number:08d}.json")
-                    break
-                except FileExistsError:
-                    number += 1
-        finally:
-            temporary.unlink()
-        sync(folder)
-        return number
+        while True:
+            try:
+                write_new(folder / f"{number:08d}.json", json.dumps({"digest": digest}).encode())
+                return number
+            except FileExistsError:
+                number += 1
 
 
 def _describe(kind: str, directory: Path) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import Any
+
+from assets.temporary import write_whole
 
 NOTE = "OUTDATED.md"
 
@@ -27,9 +28,7 @@ def mark(held: dict[str, Any], number: int) -> dict[str, Any]:
     note = directory / NOTE
     said = note.read_text() if note.is_file() else ""
     if line not in said:
-        temporary = directory / f".{uuid.uuid4().hex}"
-        temporary.write_text(said + line)
-        os.replace(temporary, note)
+        write_whole(note, (said + line).encode())
     return {**held, "marked": True}
 
 

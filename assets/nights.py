@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
 from assets.parts import sync
+from assets.temporary import owned_folder
 
 FOLDER, REPORT, COST, PAGE, PLOT = "nights", "report.json", "cost.json", "README.md", "nights.png"
 
@@ -44,9 +43,7 @@ def write(home: Path, report: dict[str, Any], cost: dict[str, Any], page: str, p
     """Publishes a night under the number that its report says; returns its folder. Raises FileExistsError."""
     parent = home / FOLDER
     final = parent / f"{report['night']:08d}"
-    hidden = parent / f".{uuid.uuid4().hex}"
-    hidden.mkdir(parents=True)
-    try:
+    with owned_folder(parent, "night") as hidden:
         for name, value in ((REPORT, report), (COST, cost)):
             (hidden / name).write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
         (hidden / PAGE).write_text(page)
@@ -56,7 +53,5 @@ def write(home: Path, report: dict[str, Any], cost: dict[str, Any], page: str, p
         if final.exists():
             raise FileExistsError(f"{final} is there already: another night was reported meanwhile")
         os.rename(hidden, final)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
     sync(parent)
     return final

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from assets.temporary import Owned
+from assets.temporary import Owned, sync
 from assets.verified import patiently, whole
 
 if TYPE_CHECKING:
@@ -256,12 +256,3 @@ def read_part(
         pq.ParquetFile(handle) as file,
     ):
         return file.read(columns=columns)
-
-
-def sync(path: Path) -> None:
-    """fsync of a file or folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

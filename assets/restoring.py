@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 from assets.history import Held
 from assets.lake import Lake
 from assets.parts import PartFile, data_version, filesystem, sync
+from assets.temporary import owned_folder
 from assets.versions import CORPUS, CorpusVersion, Versions, digest_of
 
 MANIFEST = "manifest.json"
@@ -47,17 +46,12 @@ def appearing(folder: Path) -> Iterator[Path]:
     """
     if folder.exists():
         raise FolderTaken(f"{folder} is there already: name a folder that is not")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    scratch.mkdir()
-    try:
+    with owned_folder(folder.parent, folder.name) as scratch:
         yield scratch
         for path in [*scratch.rglob("*"), scratch]:
             sync(path)
         os.rename(scratch, folder)
         sync(folder.parent)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def restore(known: Versions, version: CorpusVersion, folder: Path, on_file: OnFile | None = None) -> dict[str, Any]:

@@ -4,6 +4,8 @@ The owner holds a lock (flock) on what it made; the lock goes with the process, 
 same folder next removes what nobody holds. On network file systems locks may be known on one machine only, so a name
 holds its machine's, and another machine's leftovers go when they are a week older than a file made just now: both times
 are the file server's, no clock of ours is asked.
+
+`write_whole` and `write_new` are what most need: a small file that is there at once or not at all.
 """
 
 from __future__ import annotations
@@ -40,6 +42,58 @@ class Owned:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """The file under its name at once, instead of what is there; synced. What a killed one left goes with the next."""
+    temporary = Owned(path.parent, path.name.lstrip("."))
+    try:
+        temporary.path.write_bytes(content)
+        sync(temporary.path)
+        os.replace(temporary.path, path)
+        sync(path.parent)
+    finally:
+        temporary.drop()
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """The file under a name that nothing has, at once; synced. Raises FileExistsError.
+
+    On Linux it has no name until it has this one, so that a kill leaves nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except (AttributeError, OSError):  # another system, or a file system that has no files without a name
+        return _linked(path, content)
+    try:
+        with open(handle, "wb", closefd=False) as file:
+            file.write(content)
+        os.fsync(handle)
+        os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle)  # naming a folder makes it follow the symbolic link
+    finally:
+        os.close(handle)
+    sync(path.parent)
+
+
+def _linked(path: Path, content: bytes) -> None:
+    temporary = Owned(path.parent, "new")
+    try:
+        temporary.path.write_bytes(content)
+        sync(temporary.path)
+        os.link(temporary.path, path)
+    finally:
+        temporary.drop()
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """fsync of a file or folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

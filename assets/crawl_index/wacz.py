@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 from assets.parts import sync
+from assets.temporary import Owned
 
 ARCHIVE = "archive/"
 SUFFIXES = (".warc", ".warc.gz")
@@ -37,7 +37,7 @@ def unpack(path: Path, folder: Path) -> list[tuple[str, int, str]]:
     folder.mkdir(parents=True, exist_ok=True)
     prefix = "".join(c if c.isalnum() or c in "._-" else "_" for c in path.name.removesuffix(".wacz")).lstrip(".")
     made: list[tuple[str, int, str]] = []
-    temporaries: list[Path] = []
+    temporaries: list[Owned] = []
     try:
         with zipfile.ZipFile(path) as archive:
             stated = _stated(archive)
@@ -47,14 +47,14 @@ def unpack(path: Path, folder: Path) -> list[tuple[str, int, str]]:
                     continue
                 if not all(c.isalnum() or c in "._-+=@" for c in name) or name.startswith("."):
                     raise BadWacz(f"{path}: the entry {entry.filename[:200]!r} would leave its folder")
-                temporary = folder / f".{uuid.uuid4().hex}.tmp"
+                temporary = Owned(folder, "wacz")
                 temporaries.append(temporary)
-                made.append((f"{prefix}-{name}", *_copy(archive, entry, temporary)))
+                made.append((f"{prefix}-{name}", *_copy(archive, entry, temporary.path)))
                 _compare(path, entry.filename, stated.get(entry.filename), *made[-1][1:])
         if not made:
             raise BadWacz(f"{path} has no WARC file under {ARCHIVE}")
         for temporary, (name, _, _) in zip(temporaries, made):
-            os.replace(temporary, folder / name)
+            os.replace(temporary.path, folder / name)
         sync(folder)
     except (
         FileNotFoundError,
@@ -68,7 +68,7 @@ def unpack(path: Path, folder: Path) -> list[tuple[str, int, str]]:
         raise BadWacz(f"{path} cannot be read as a WACZ: {error}") from error
     finally:
         for temporary in temporaries:
-            temporary.unlink(missing_ok=True)
+            temporary.drop()
     return made
 
 

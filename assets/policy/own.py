@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from pathlib import Path
 
 from assets.policy.rules import PolicyError
+from assets.temporary import write_whole
 
 SHIPPED = Path(__file__).parents[1] / "policies"
 FOLDER, CHOICE, DEFAULT = "policies", "policy", "fineweb"
@@ -86,7 +86,5 @@ def choose(home: Path, name: str) -> str:
 
     policy = load(name, home)
     said = str(Path(name).absolute()) if is_file_name(name) else policy.id
-    temporary = home / f".{CHOICE}.{uuid.uuid4().hex}"
-    temporary.write_text(said + "\n", encoding="utf-8")
-    os.replace(temporary, home / CHOICE)
+    write_whole(home / CHOICE, f"{said}\n".encode())
     return said

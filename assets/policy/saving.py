@@ -6,21 +6,19 @@ once both succeed, the second with the next version, and hears which versions ca
 
 from __future__ import annotations
 
-import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from assets.parts import sync
 from assets.policy.changing import difference, settings_difference
 from assets.policy.files import extended, load
 from assets.policy.model import Policy
 from assets.policy.own import FOLDER, NAME, SHIPPED, newest_version, own_ids, own_path
 from assets.policy.rules import PolicyError, Rule
 from assets.safe_text import shown
+from assets.temporary import write_new
 
 LONGEST = {"by": 80, "why": 500}  # characters
 
@@ -49,19 +47,11 @@ def save(home: Path, name: str, parent: str, changed: Policy, *, by: str, why: s
         version = newest_version(home, name) + 1
         head = {"name": name, "version": version, "description": said["why"], "extends": before.id}
         written = _written({**head, "source": f"{said['by']}: {said['why']}"}, before, changed, home)
-        temporary = folder / f".{uuid.uuid4().hex}"
+        text = yaml.safe_dump(written, sort_keys=False, allow_unicode=False, width=120)
         try:
-            with temporary.open("xb") as file:
-                text = yaml.safe_dump(written, sort_keys=False, allow_unicode=False, width=120)
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, own_path(folder, f"{name}@{version}"))
+            write_new(own_path(folder, f"{name}@{version}"), text.encode())
         except FileExistsError:
             continue  # somebody was faster: the next version
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync(folder)
         meanwhile = [f"{name}@{number}" for number in range(seen + 1, version)]
         return Saved(load(f"{name}@{version}", home), tuple(one for one in meanwhile if one in own_ids(home)))
 

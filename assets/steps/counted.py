@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, fields
@@ -22,6 +20,7 @@ from assets.parts import PartFile, data_version
 from assets.policy import Policy
 from assets.steps import funnel
 from assets.steps.funnel import Funnel
+from assets.temporary import write_whole
 
 TABLES = (
     "crawl_manifest",
@@ -81,10 +80,7 @@ def _of(lake: Lake, policy: Policy, snapshot: str, versions: dict[str, str]) -> 
 
 
 def _keep(place: Path, value: dict) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f".{uuid.uuid4().hex}")
-    temporary.write_text(json.dumps(value, indent=1))
-    os.replace(temporary, place)
+    write_whole(place, json.dumps(value, indent=1).encode())
 
 
 def _versions(lake: Lake, table: str) -> dict[str, str]:

@@ -20,6 +20,8 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from assets.temporary import Owned
+
 if TYPE_CHECKING:
     from kernels.text.contamination import Index, Item
 
@@ -99,13 +101,15 @@ def index_file(sets: EvaluationSets, folder: Path, version: str) -> Path:
 
     path = folder / f"evaluation-sets-{sets.digest[:16]}-{version[:16]}.npz"
     if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
         items = list(sets.items())
         names = json.dumps([[item.set, item.item, item.part] for item in items]).encode()
-        temporary = path.with_name(f".{os.getpid()}-{path.name}")
-        with open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, names=np.frombuffer(names, np.uint8), **build(items).arrays())
-        os.replace(temporary, path)
+        temporary = Owned(folder, path.name)
+        try:
+            with open(temporary.path, "wb") as file:
+                np.savez(file, allow_pickle=False, names=np.frombuffer(names, np.uint8), **build(items).arrays())
+            os.replace(temporary.path, path)
+        finally:
+            temporary.drop()
     return path
 
 

@@ -9,16 +9,14 @@ they ask for the same. The folder of the same name holds what applying it found 
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from assets.parts import sync
 from assets.steps.scopes import Refusal, Scope
+from assets.temporary import write_new, write_whole
 
 FOLDER, FOUND, REPORT = "takedowns", "found.json", "report.json"
 MOST_CHARACTERS = 2000  # of who asked and why
@@ -109,13 +107,8 @@ class Ledger:
 
     def write(self, number: int, name: str, value: dict[str, Any]) -> Path:
         """Writes FOUND or REPORT of a takedown, atomically; returns where it lies."""
-        self._place(number).mkdir(parents=True, exist_ok=True)
         path = self._place(number) / name
-        temporary = path.with_name(f".{uuid.uuid4().hex}")
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True))
-        sync(temporary)
-        os.replace(temporary, path)
-        sync(path.parent)
+        write_whole(path, json.dumps(value, indent=1, sort_keys=True).encode())
         return path
 
     def refusal(self) -> Refusal:
@@ -134,16 +127,12 @@ class Ledger:
         return self.folder / f"{number:08d}"
 
     def _create(self, entry: Takedown) -> bool:
-        temporary = self.folder / f".{uuid.uuid4().hex}"
-        temporary.write_text(json.dumps(entry.to_json(), indent=1, sort_keys=True))
-        sync(temporary)
         try:
-            os.link(temporary, self.folder / f"{entry.number:08d}.json")
+            write_new(
+                self.folder / f"{entry.number:08d}.json", json.dumps(entry.to_json(), indent=1, sort_keys=True).encode()
+            )
         except FileExistsError:
             return False
-        finally:
-            temporary.unlink()
-        sync(self.folder)
         return True
 
 

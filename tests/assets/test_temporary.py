@@ -6,9 +6,10 @@ import stat
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from assets.crawl_index.plan import write_table
-from assets.temporary import Owned
+from assets.temporary import Owned, write_new, write_whole
 
 ROWS = pl.DataFrame({"url": ["https://a.example/"]}).to_arrow()
 
@@ -47,3 +48,28 @@ def test_colleagues_may_read_what_is_kept_and_strangers_no_private_copy(tmp_path
     assert [stat.S_IMODE(one.path.stat().st_mode) for one in (shared, private)] == [0o644, 0o600]
     shared.drop()
     private.drop()
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_new_file_is_there_at_once_and_never_instead_of_another(tmp_path, monkeypatch, nameless):
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    write_new(tmp_path / "folder" / "1.json", b"first")
+    with pytest.raises(FileExistsError):
+        write_new(tmp_path / "folder" / "1.json", b"second")
+    assert [path.read_bytes() for path in (tmp_path / "folder").iterdir()] == [b"first"]
+
+
+def test_a_kill_before_a_new_file_has_its_name_leaves_nothing(tmp_path):
+    child = os.fork()
+    if not child:
+        os.link = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+        write_new(tmp_path / "1.json", b"first")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_replaced_at_once(tmp_path):
+    for content in (b"first", b"second"):
+        write_whole(tmp_path / ".policy", content)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {".policy": b"second"}
