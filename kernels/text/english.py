@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
+from types import SimpleNamespace
 
 _OTHER, _PUNCTUATION, _TERMINAL = 0, 1, 2
 _OPENING, _CLOSING = '"“(', ',;:?!)"”'
@@ -22,7 +23,7 @@ class English:
     """The tokenizer, its special cases, and the seams: (last character before, first character behind) a space."""
 
     def __init__(self) -> None:
-        with _torch_left_out():
+        with _unused_left_out():
             from spacy.lang.en import English as Language
             from spacy.pipeline.sentencizer import Sentencizer
             from spacy.tokenizer import Tokenizer
@@ -148,17 +149,18 @@ class English:
 
 
 @contextmanager
-def _torch_left_out() -> Iterator[None]:
-    """spaCy's learning library imports torch wherever it is installed: 180 MB and a second, for nothing that is used
-    here. In the block torch counts as absent, unless it is loaded already."""
-    if "torch" in sys.modules:
-        yield
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]
+def _unused_left_out() -> Iterator[None]:
+    """What spaCy takes along and nothing here uses: its learning library imports torch wherever it is installed (180 MB
+    and a second), its front page the command line (a sixth of a second in every worker). In the block torch counts as
+    absent and the command line as loaded, unless they are loaded already."""
+    stand_ins = {"torch": None, "spacy.cli.info": SimpleNamespace(info=None)}
+    placed = {name: one for name, one in stand_ins.items() if name not in sys.modules}
+    sys.modules.update(placed)  # type: ignore[arg-type]
     try:
         yield
     finally:
-        del sys.modules["torch"]
+        for name in placed:
+            del sys.modules[name]
 
 
 def _search_tail(pattern: re.Pattern):
