@@ -39,6 +39,8 @@ COMMANDS: dict[str, str] = {
     "sft": "models.training.sft:run",
     "rl": "models.training.rl:run",
     "evaluate": "models.evaluation.scorecard:run",
+    "evaluate-base": "models.evaluation.base:run",
+    "ablate": "models.evaluation.ablation:run",
     "generate": "models.inference.generate:run",
     "serve-lines": "models.inference.lines:run",
     "export": "models.export.command:run",
@@ -91,8 +93,10 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _reporting() -> Iterator[tuple[Report, Callable[[dict[str, Any]], None]]]:
-    """Log lines and final figures: to Dagster Pipes when a parent process opened one, else to stderr."""
-    if "DAGSTER_PIPES_CONTEXT" in os.environ:
+    """Log lines and final figures: to Dagster Pipes when a parent process opened one, else to stderr; of rank 0."""
+    if os.environ.get("RANK", "0") != "0":
+        yield lambda _: None, lambda _: None
+    elif "DAGSTER_PIPES_CONTEXT" in os.environ:
         from dagster_pipes import open_dagster_pipes
 
         with open_dagster_pipes() as pipes:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.architecture import TransformerConfig
+from models.evaluation.settings import Ablation, BaseEvaluation
 from models.frozen import OPTION, InputError, as_dict, from_dict, override
 
 __all__ = [
-    "OPTION", "InputError", "PretrainRecipe", "QualityConfig", "Recipe", "RlRecipe", "SelectionRecipe", "SftRecipe",
-    "SynthesisRecipe", "TasksRecipe", "TransformerConfig", "as_dict", "from_dict", "override",
+    "OPTION", "Ablation", "BaseEvaluation", "InputError", "PretrainRecipe", "QualityConfig", "Recipe", "RlRecipe",
+    "SelectionRecipe", "SftRecipe", "SynthesisRecipe", "TasksRecipe", "TransformerConfig", "as_dict", "from_dict",
+    "override",
 ]  # fmt: skip
 
 
@@ -206,3 +208,5 @@ class Recipe:
     sft: SftRecipe
     tasks: TasksRecipe
     rl: RlRecipe
+    evaluation: BaseEvaluation = field(default_factory=BaseEvaluation)
+    ablation: Ablation = field(default_factory=lambda: Ablation(seeds=5, steps=120))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from models.config import (
+    Ablation,
+    BaseEvaluation,
     InputError,
     PretrainRecipe,
     Recipe,
@@ -90,6 +92,19 @@ def smoke() -> Recipe:
             eval_samples=1,
             record_every=5,
             checkpoint_every=5,
+        ),
+        evaluation=BaseEvaluation(documents=60, windows=2, prompts=24, questions=48, probes=48),
+        ablation=Ablation(
+            seeds=2,
+            steps=20,
+            batch_size=8,
+            seq_len=64,
+            vocab_size=512,
+            d_model=32,
+            n_layers=2,
+            n_heads=2,
+            d_ff=96,
+            heldout_documents=40,
         ),
     )
 

@@ -99,10 +99,15 @@ def uniform_bits(reader: SplitReader, sizes: np.ndarray, vocab_size: int) -> Bit
 
 def unigram_bits(reader: SplitReader, training: SplitReader, sizes: np.ndarray, vocab_size: int) -> BitsPerByte:
     """A predictor that knows how often each token occurs in the training split, with add-one smoothing."""
-    counts = np.bincount(_text_tokens(training), minlength=vocab_size) + 1
-    bits = np.log2(counts.sum()) - np.log2(counts)
+    bits = unigram_table(training, vocab_size)
     tokens = _text_tokens(reader)
     return BitsPerByte(float(bits[tokens].sum()), int(sizes[tokens].sum()), len(tokens), len(reader.doc_ids))
+
+
+def unigram_table(training: SplitReader, vocab_size: int) -> np.ndarray:
+    """Bits that the unigram predictor spends on each token, (V,) float64."""
+    counts = np.bincount(_text_tokens(training), minlength=vocab_size) + 1
+    return np.log2(counts.sum()) - np.log2(counts)
 
 
 def _text_tokens(reader: SplitReader) -> np.ndarray:
