@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # one panel each: its title and the curves that it holds, of those that a run has
@@ -12,7 +12,13 @@ PANELS = {
     "held-out accuracy": ("accuracy_greedy", "accuracy_sampled"),
     "reward in training": ("reward_mean",),
     "response length (tokens)": ("response_tokens", "rollout_tokens"),
+    "gradient norm": ("grad_norm",),
+    "tokens a second": ("tokens_per_s",),
+    "share of the matrix peak (MFU)": ("mfu",),
+    "memory (GiB)": ("memory_gib",),
 }
+LEARNING = ("loss", "nats_per_token", "bpb_heldout", "accuracy_greedy", "reward_mean")  # without any nothing is shown
+COLUMNS = 4  # panels in a row
 BASELINES = ("bpb_uniform", "bpb_unigram")  # single figures, drawn as lines to stay below
 NO_LOSS = "reward_mean"  # a policy-gradient objective is near 0 whatever is learnt: its curve would only mislead
 
@@ -27,6 +33,8 @@ def curves(points: Iterable[tuple[int, str, float]]) -> dict[str, list[tuple[int
 
 def panels(found: dict[str, list[tuple[int, float]]]) -> dict[str, list[str]]:
     """The panels that a run with these curves fills, and what each shows."""
+    if not any(name in found for name in LEARNING):
+        return {}
     shown = {title: [name for name in names if name in found] for title, names in PANELS.items()}
     if NO_LOSS in found:
         shown["loss (nats a token)"] = []
@@ -35,18 +43,39 @@ def panels(found: dict[str, list[tuple[int, float]]]) -> dict[str, list[str]]:
 
 def draw(points: Iterable[tuple[int, str, float]]) -> bytes | None:
     """A PNG with one panel a kind of curve; None when there is nothing to show. Same points, same bytes."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     found = curves(points)
     shown = panels(found)
     if not shown:
         return None
+    return _panels(found, shown, "step")
+
+
+def against_compute(points: Iterable[tuple[int, str, float]], params: int, tokens_a_step: float) -> bytes | None:
+    """A PNG of what was learned against the compute spent, 6 N D: N parameters, D tokens read; None without curves.
+
+    Source of the arithmetic: models/training/machine.py.
+    """
+    found = curves(points)
+    shown = {title: names for title, names in panels(found).items() if set(names) & {"loss", "bpb_heldout"}}
+    if not shown:
+        return None
+    each = 6.0 * params * tokens_a_step
+    spent = {name: [(step * each, value) for step, value in pairs] for name, pairs in found.items()}
+    arithmetic = f"FLOPs = 6 x {params:,} parameters x {tokens_a_step:,.0f} tokens x steps"
+    return _panels(spent, shown, arithmetic)
+
+
+def _panels(found: Mapping[str, Sequence[tuple[float, float]]], shown: Mapping[str, list[str]], unit: str) -> bytes:
+    import matplotlib
+    from matplotlib.figure import Figure
+
     fixed: Any = {"font.family": "DejaVu Sans", "font.size": 9}
+    across = min(len(shown), COLUMNS)
+    down = -(-len(shown) // across)
     with matplotlib.rc_context(fixed):
-        figure = Figure(figsize=(4 * len(shown), 2.8), dpi=100, layout="constrained")
+        figure = Figure(figsize=(4 * across, 2.8 * down), dpi=100, layout="constrained")
         for place, (title, names) in enumerate(shown.items(), start=1):
-            axes = figure.add_subplot(1, len(shown), place)
+            axes = figure.add_subplot(down, across, place)
             for name in names:
                 steps, values = zip(*found[name])
                 if name in BASELINES:
@@ -55,7 +84,7 @@ def draw(points: Iterable[tuple[int, str, float]]) -> bytes | None:
                 else:
                     axes.plot(steps, values, linewidth=1.2, label=name, marker="o" if len(steps) < 20 else None)
             axes.set_title(title, fontsize=9)
-            axes.set_xlabel("step")
+            axes.set_xlabel(unit, fontsize=9 if len(unit) < 20 else 7)
             axes.spines[["top", "right"]].set_visible(False)
             if len(set(names) - set(BASELINES)) > 1:
                 axes.legend(fontsize=7, frameon=False)

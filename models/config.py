@@ -68,15 +68,20 @@ class PretrainRecipe:
     packing: Literal["windows", "best_fit"] = field(default="windows", metadata=OPTION)  # models/data/packing.py
     document_masking: bool = field(default=False, metadata=OPTION)  # best_fit: a token sees its own document alone
     head: Literal["materialised", "chunked"] = field(default="materialised", metadata=OPTION)  # chunked: few logits
+    parallel: Literal["ddp", "fsdp"] = field(default="ddp", metadata=OPTION)  # of several ranks: fsdp shards weights
+    activation_checkpointing: bool = field(default=False, metadata=OPTION)  # a third more time, far less memory
+    compiled: bool = field(default=False, metadata=OPTION)  # blocks by torch.compile
 
     def __post_init__(self) -> None:
         _check_head("pretrain", self.head)
-        choices = {"optimizer": ("adamw", "muon"), "packing": ("windows", "best_fit")}
+        choices = {"optimizer": ("adamw", "muon"), "packing": ("windows", "best_fit"), "parallel": ("ddp", "fsdp")}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise InputError(f"pretrain.{name} must be {' or '.join(known)}, got {getattr(self, name)!r}")
         if self.document_masking and self.packing != "best_fit":
             raise InputError("pretrain.document_masking needs pretrain.packing best_fit: windows do not know documents")
+        if self.optimizer == "muon" and self.parallel == "fsdp":
+            raise InputError("pretrain.optimizer muon needs whole matrices, and parallel fsdp shards them; choose ddp")
 
 
 @dataclass(frozen=True)

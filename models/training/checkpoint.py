@@ -1,12 +1,6 @@
-"""Checkpoints in safetensors and JSON: the resumable state of a run, and the finished model. Never pickle.
+"""The finished model, in safetensors and JSON, never pickle; what a run resumes from: models/training/states.py."""
 
-A state directory `step-N/` is sealed like every artifact (models/artifacts.py): half-written ones are never seen,
-damaged ones are passed over for the one before.
-"""
-
-import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from models.artifacts import CorruptArtifact, building, digest, publish, seal, verify
-from models.config import InputError, TransformerConfig, as_dict
+from models.artifacts import building, digest, publish, seal, verify
+from models.config import InputError, TransformerConfig
 from models.nets.mixed import build
 from models.nets.transformer import Transformer
 
-__all__ = ["State", "digest", "latest_state", "load_model", "load_state", "publish", "save_final", "save_state"]
+__all__ = ["digest", "load_model", "publish", "save_final"]
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-
-
-@dataclass(frozen=True)
-class State:
-    """What a resumed run knows beside its weights, optimizer moments and random state."""
-
-    step: int  # optimizer steps taken
-    extra: dict[str, Any]  # small JSON values of the stage
-    tensors: dict[str, Tensor]  # further tensors of the stage
 
 
 def save_final(
@@ -69,86 +54,6 @@ def load_model(directory: Path, device: str | torch.device = "cpu") -> tuple[Tra
     model = build(config)
     _load_weights(model, load_file(directory / "model.safetensors"))
     return model.to(device).eval(), config
-
-
-def save_state(
-    directory: Path,
-    model: Transformer,
-    optimizer: torch.optim.Optimizer,
-    *,
-    step: int,
-    extra: dict[str, Any] | None = None,
-    tensors: dict[str, Tensor] | None = None,
-) -> None:
-    """Write a resumable state at `directory` (checkpoints/step-N): weights, optimizer moments, torch's random state.
-
-    Learning rates are not stored: they are a function of the step.
-    """
-    moments = {}
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            moments[f"{name}|{key}"] = torch.as_tensor(value)
-    random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
-    with building(directory) as temporary:
-        save_file(_weights(model), temporary / "model.safetensors")
-        save_file(moments, temporary / "optimizer.safetensors")
-        save_file(random, temporary / "random.safetensors")
-        save_file(
-            {name: value.contiguous() for name, value in (tensors or {}).items()}, temporary / "stage.safetensors"
-        )
-        seal(temporary, "state", {"step": step, "extra": extra or {}, "config": as_dict(model.config)})
-        publish(temporary, directory)
-
-
-def load_state(directory: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> State:
-    """Restore what `save_state` wrote into the model, the optimizer and torch's generators; verified first."""
-    manifest = verify(directory)
-    if manifest["config"] != as_dict(model.config):
-        raise InputError(f"{directory} holds another architecture than this run's; choose a fresh work directory")
-    _load_weights(model, load_file(directory / "model.safetensors"))
-    moments = load_file(directory / "optimizer.safetensors")
-    parameters = dict(model.named_parameters())
-    for key, value in moments.items():
-        name, field = key.split("|")
-        parameter = parameters[name]
-        place = "cpu" if field == "step" else parameter.device
-        optimizer.state[parameter][field] = value.to(place)
-    random = load_file(directory / "random.safetensors")
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
-    return State(manifest["step"], manifest["extra"], load_file(directory / "stage.safetensors"))
-
-
-def state_dirs(checkpoints: Path) -> list[Path]:
-    """All published states under `checkpoints`, newest first."""
-    return sorted(checkpoints.glob("step-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-
-
-def latest_state(checkpoints: Path) -> Path | None:
-    """The newest state whose files verify, or None; a damaged one is passed over for the one before it."""
-    for directory in state_dirs(checkpoints):
-        try:
-            verify(directory)
-        except (CorruptArtifact, InputError, json.JSONDecodeError):
-            continue
-        return directory
-    return None
-
-
-def prune_states(checkpoints: Path, keep: int = 2) -> None:
-    """Remove all but the newest `keep` states."""
-    for directory in state_dirs(checkpoints)[keep:]:
-        shutil.rmtree(directory)
-
-
-def drop_states_after(checkpoints: Path, step: int) -> None:
-    """Remove states newer than `step` (damaged ones), so that the run can write them again."""
-    for directory in state_dirs(checkpoints):
-        if int(directory.name.split("-")[1]) > step:
-            shutil.rmtree(directory)
 
 
 def _weights(model: Transformer) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,22 +21,17 @@ from torch import Tensor
 from models.config import InputError
 from models.nets.transformer import Transformer
 from models.progress import progress
-from models.training.checkpoint import drop_states_after, latest_state, load_state, prune_states, save_state
-from models.training.muon import named
+from models.training.culprits import culprits
+from models.training.losses import Loss
+from models.training.machine import Machine
 from models.training.optim import NonFiniteTraining, Schedule
+from models.training.ranks import ALONE, World, averaged, gathered, summed
 from models.training.recorder import Recorder
 from models.training.spikes import SpikeRule, SpikeWatch
+from models.training.spread import clip, gradient_norm
+from models.training.states import StateWriter, drop_states_after, latest_state, load_state, snapshot
 
 Batch = TypeVar("Batch")
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What a loss function returns."""
-
-    value: Tensor  # scalar with gradient
-    metrics: dict[str, Tensor | float] = field(default_factory=dict)  # scalars for the curve, detached
-    tokens: int = 0  # tokens that the step computed, for the throughput figure
 
 
 @dataclass(frozen=True)
@@ -62,6 +57,7 @@ def train(
     identity: dict[str, Any],
     after_step: Callable[[int, Recorder], dict[str, float]] | None = None,
     describe: Callable[[int], str] | None = None,
+    world: World = ALONE,
 ) -> Recorder:
     """Train in place up to `schedule.steps` and return the recorder; resumes from WORKDIR/checkpoints.
 
@@ -70,11 +66,15 @@ def train(
     module whose output is, and the batch as `describe(step)` does.
     """
     checkpoints = workdir / "checkpoints"
-    done, tensors = _resume(checkpoints, model, optimizer, identity)
+    done, tensors = _resume(checkpoints, model, optimizer, identity, world)
     watch = SpikeWatch(settings.spikes, tensors.get("spikes")) if settings.spikes else None
-    recorder = Recorder(workdir, done)
+    recorder = Recorder(workdir, done, writes=world.leads)
     model.train()
-    with progress(settings.label, schedule.steps, done) as advance:
+    machine = Machine(model.embedding.weight.device, model.config.n_params)
+    with (
+        progress(settings.label, schedule.steps, done) as advance,
+        StateWriter(checkpoints, world, keep=2) as writer,
+    ):
         seen, since = 0, time.perf_counter()
         for step in range(done, schedule.steps):
             for group in optimizer.param_groups:
@@ -83,24 +83,20 @@ def train(
             with autocast(model.embedding.weight.device):
                 result = loss(model, batch)
             try:
-                norm = step_once(optimizer, result.value, settings.grad_clip, step, watch)
+                value, norm = step_once(optimizer, result.value, settings.grad_clip, step, watch, world)
             except NonFiniteTraining as error:
-                raise NonFiniteTraining(
-                    f"{error}; {_culprits(model, lambda batch=batch: loss(model, batch))}; "
-                    f"the batch: {describe(step) if describe else f'that of step {step}'}"
-                ) from error
+                said = describe(step) if describe else f"that of step {step}"
+                raise NonFiniteTraining(f"{error}; {culprits(model, loss, batch, said, world)}") from error
             seen += result.tokens
             figures: dict[str, float] = {}
             if (step + 1) % settings.log_every == 0 or step + 1 == schedule.steps:
-                figures = {
-                    "loss": float(result.value.detach()),
-                    "grad_norm": norm,
-                    "learning_rate": schedule.rate(step),
-                }
-                figures |= {name: float(value) for name, value in result.metrics.items()}
+                figures = {"loss": value, "grad_norm": norm, "learning_rate": schedule.rate(step)}
+                figures |= averaged(result.metrics, world) | summed({**result.totals, "tokens": seen}, world)
+                seen = figures.pop("tokens")
                 if watch is not None:
                     figures["steps_skipped"] = watch.skipped
                 figures["tokens_per_s"] = seen / max(time.perf_counter() - since, 1e-9)
+                figures |= machine.figures(figures["tokens_per_s"] / world.size)
                 seen, since = 0, time.perf_counter()
             if after_step is not None:
                 model.eval()
@@ -111,48 +107,41 @@ def train(
             advance(f"loss {figures['loss']:.3f}" if "loss" in figures else "")
             if (step + 1) % settings.checkpoint_every == 0 and step + 1 < schedule.steps:
                 tensors = {"spikes": watch.tensor} if watch is not None else {}
-                place = checkpoints / f"step-{step + 1}"
-                save_state(place, model, optimizer, step=step + 1, extra=identity, tensors=tensors)
-                prune_states(checkpoints, keep=2)
+                writer.save(snapshot(model, optimizer, step=step + 1, extra=identity, tensors=tensors, world=world))
     model.eval()
     return recorder
 
 
 def step_once(
-    optimizer: torch.optim.Optimizer, loss: Tensor, grad_clip: float, step: int, watch: SpikeWatch | None = None
-) -> float:
-    """One guarded update: backward, clip, check, step; returns the gradient's norm before clipping.
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    grad_clip: float,
+    step: int,
+    watch: SpikeWatch | None = None,
+    world: World = ALONE,
+) -> tuple[float, float]:
+    """One guarded update: backward, clip, check, step; returns the loss and the gradient's norm before clipping.
 
-    What `watch` calls a spike is not taken: weights and moments stay.
+    On several ranks both are those of the global batch, and all ranks do the same: a loss or gradient that is not
+    finite on one of them stops all before any weight changes. What `watch` calls a spike is not taken: weights and
+    moments stay.
     """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    length = torch.nn.utils.get_total_norm([weight.grad for weight in parameters if weight.grad is not None])
-    value, norm = float(loss.detach()), float(length)
-    if not math.isfinite(value) or not math.isfinite(norm):
-        raise NonFiniteTraining(f"step {step}: loss {value}, gradient norm {norm}; weights are untouched")
-    torch.nn.utils.clip_grads_with_norm_(parameters, grad_clip or math.inf, length)
+    length = gradient_norm([weight.grad for weight in parameters if weight.grad is not None])
+    seen = gathered(world, [float(loss.detach()), float(length)])
+    value, norm = sum(one[0] for one in seen) / world.size, seen[0][1]
+    if not all(math.isfinite(number) for one in seen for number in one):
+        where = "" if world.size == 1 else f" ({_by_rank(seen)})"
+        raise NonFiniteTraining(f"step {step}: loss {value}, gradient norm {norm}{where}; weights are untouched")
+    clip(parameters, grad_clip or math.inf, length)
     if watch is None or not watch.is_spike(value, norm):
         try:
             optimizer.step()
         except NonFiniteTraining as error:
             raise NonFiniteTraining(f"step {step}: {error}") from error
-    return norm
-
-
-def token_loss(logits: Tensor, targets: Tensor, mask: Tensor | None = None, z_loss: float = 0.0) -> Loss:
-    """Mean cross-entropy (nats) of targets (B, T) under logits (B, T, V), over the positions where mask is True.
-
-    z_loss adds that multiple of the mean squared log partition function (PaLM, arXiv 2204.02311, section 5).
-    """
-    partition = logits.logsumexp(-1)
-    nll = partition - logits.gather(-1, targets[..., None])[..., 0]
-    weight = torch.ones_like(nll) if mask is None else mask.to(nll.dtype)
-    total = weight.sum().clamp(min=1)
-    cross_entropy = (nll * weight).sum() / total
-    value = cross_entropy + z_loss * (partition.square() * weight).sum() / total if z_loss else cross_entropy
-    return Loss(value, {"nats_per_token": cross_entropy.detach()}, tokens=targets.numel())
+    return value, norm
 
 
 def autocast(device: torch.device) -> AbstractContextManager:
@@ -176,40 +165,22 @@ def deterministic(threads: int, seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _culprits(model: Transformer, again: Callable[[], object]) -> str:
-    """Where a bad number can be seen: gradients, and the first module that gives one when the loss is taken again."""
-    bad = [n for n, weight in model.named_parameters() if weight.grad is not None and not weight.grad.isfinite().all()]
-    first: list[str] = []
-
-    def look(name: str, output: Any) -> None:
-        if not first and isinstance(output, Tensor) and not output.isfinite().all():
-            first.append(name)
-
-    hooks = [
-        module.register_forward_hook(lambda _module, _inputs, output, name=name: look(name, output))
-        for name, module in model.named_modules()
-        if name
-    ]
-    try:
-        with torch.no_grad(), autocast(model.embedding.weight.device):
-            again()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    gradients = f"gradient not finite in {named(bad)}" if bad else "all gradients finite"
-    return f"{gradients}, output of {first[0]} not finite" if first else f"{gradients}, outputs of all modules finite"
+def _by_rank(seen: list[list[float]]) -> str:
+    """Which ranks' losses are not finite."""
+    bad = [f"rank {rank} {value}" for rank, (value, _) in enumerate(seen) if not math.isfinite(value)]
+    return "of which " + ", ".join(bad) if bad else "every rank's loss is finite"
 
 
 def _resume(
-    checkpoints: Path, model: Transformer, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
+    checkpoints: Path, model: Transformer, optimizer: torch.optim.Optimizer, identity: dict[str, Any], world: World
 ) -> tuple[int, dict[str, Tensor]]:
     """Steps done, and the loop's own tensors."""
-    newest = latest_state(checkpoints)
-    if newest is None:
-        drop_states_after(checkpoints, 0)
-        return 0, {}
-    state = load_state(newest, model, optimizer)
-    if state.extra != identity:
-        raise InputError(f"{checkpoints} belongs to a run with another recipe or other data; choose a fresh --out")
-    drop_states_after(checkpoints, state.step)
-    return state.step, state.tensors
+    newest, done, tensors = latest_state(checkpoints, world), 0, {}
+    if newest is not None:
+        state = load_state(newest, model, optimizer, world)
+        if state.extra != identity:
+            raise InputError(f"{checkpoints} belongs to a run with another recipe or other data; choose a fresh --out")
+        done, tensors = state.step, state.tensors
+    if world.leads:
+        drop_states_after(checkpoints, done)
+    return done, tensors

@@ -11,7 +11,7 @@ from models.nets.transformer import Transformer
 from models.objectives.advantages import constant_groups
 from models.objectives.algorithms import Algorithm, policy_loss
 from models.objectives.normalisers import BatchTotals
-from models.training.loop import Loss
+from models.training.losses import Loss
 from models.training.rollouts import Batch, Rollout, collate
 
 

@@ -1,6 +1,7 @@
 """`python -m models pretrain`: a base model from token shards, with the documents that it read."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from kernels.device.logprobs_reference import IGNORED
 from kernels.device.losses import cross_entropy
 from kernels.tokens.shards import CorruptShard, SplitReader
 from models.artifacts import digest, verify
-from models.config import InputError, PretrainRecipe, as_dict
+from models.config import InputError, PretrainRecipe, Recipe, as_dict
+from models.data.ahead import Ahead
 from models.data.loader import write_consumed
 from models.data.packing import PackedBatch, PackedLoader, loader_of
 from models.data.tokenizer import END_OF_TEXT_ID, load_tokenizer, tokenizer_sha256
@@ -25,11 +27,14 @@ from models.nets.transformer import Transformer
 from models.recipes import resolve
 from models.seeds import derive
 from models.training.checkpoint import save_final
-from models.training.loop import LoopSettings, Loss, autocast, choose_device, deterministic, token_loss, train
+from models.training.loop import LoopSettings, autocast, choose_device, deterministic, train
+from models.training.losses import Loss, token_loss
 from models.training.muon import muon_adamw, named
 from models.training.optim import Schedule, adamw
+from models.training.ranks import World, joined
 from models.training.recorder import Recorder
 from models.training.spikes import SpikeRule
+from models.training.spread import prepare, spread, whole
 
 SAMPLE_TEMPERATURE = 0.8
 
@@ -85,7 +90,8 @@ def loss_of(recipe: PretrainRecipe) -> Callable[[Transformer, Batch], Loss]:
         settings = Settings(entropy=False, softcap=model.config.softcap)
         value, stats = cross_entropy(hidden_ND, model.head.weight, targets_N, z_loss=recipe.z_loss, settings=settings)
         nats = -stats.selected.sum() / real_BT.sum().clamp(min=1)
-        return Loss(value, {"nats_per_token": nats}, tokens=next_BT.numel())
+        targets = None if batch.targets_BT is None else real_BT.sum()
+        return Loss(value, {"nats_per_token": nats}, tokens=next_BT.numel(), targets=targets)
 
     return loss
 
@@ -94,16 +100,28 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     """The `pretrain` command. Config: recipe, seed, overrides, shards_dir, tokenizer_dir.
 
     Publishes out/final: model.safetensors, config.json, the tokenizer, consumed.parquet, and a manifest with the bits
-    per byte of the model and of both baselines on all held-out documents.
+    per byte of the model and of both baselines on all held-out documents. Started by torchrun, several ranks train the
+    one model: they read the same global batches, whatever their number, and rank 0 writes.
     """
-    recipe = resolve(config)
+    recipe, world = resolve(config), World.from_environment(os.environ)
+    device = world.device(choose_device(recipe.pretrain.device))
+    if recipe.pretrain.batch_size % world.size:
+        raise InputError(f"pretrain.batch_size {recipe.pretrain.batch_size} cannot be shared by {world.size} ranks")
+    with joined(world, device):
+        return _run(config, recipe, device, world, out, report)
+
+
+def _run(
+    config: dict[str, Any], recipe: Recipe, device: torch.device, world: World, out: Path, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """`run` on one rank, which has joined the others."""
     if not config.get("shards_dir") or not config.get("tokenizer_dir"):
         raise InputError("pretrain needs shards_dir and tokenizer_dir")
     shards_dir, tokenizer_dir = Path(config["shards_dir"]), Path(config["tokenizer_dir"])
     shards = verify(shards_dir)
     if shards.get("tokenizer_sha256") != tokenizer_sha256(tokenizer_dir):
         raise InputError(f"the shards in {shards_dir} were made with another tokenizer than {tokenizer_dir}")
-    pretrain, device = recipe.pretrain, choose_device(recipe.pretrain.device)
+    pretrain = recipe.pretrain
     if pretrain.seq_len > recipe.model.max_seq_len:
         raise InputError(f"pretrain.seq_len {pretrain.seq_len} exceeds model.max_seq_len {recipe.model.max_seq_len}")
     tokenizer = load_tokenizer(tokenizer_dir)
@@ -115,6 +133,8 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
 
     deterministic(recipe.threads, recipe.seed)
     model = build(dataclasses.replace(recipe.model, vocab_size=vocab_size), derive(recipe.seed, "init")).to(device)
+    prepare(model, activation_checkpointing=pretrain.activation_checkpointing, compiled=pretrain.compiled)
+    loss = spread(model, loss_of(pretrain), world, pretrain.parallel)
     optimizer = optimizer_of(model, pretrain)
     settings = as_dict(pretrain)
     loader = loader_of(training, settings, recipe.seed)
@@ -130,30 +150,41 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
     report(f"pretrain: {model.config.n_params:,} parameters, {training.tokens:,} tokens, {pretrain.steps} steps")
 
     def batch_at(step: int) -> Batch:
-        read = loader.batch(step)
+        read = loader.batch(step, world.rank, world.size)
         if not isinstance(read, PackedBatch):
             return Batch(torch.from_numpy(read).to(device))
         return Batch(*(torch.from_numpy(one).to(device) for one in (read.ids, read.targets, read.segments)))
 
     def documents(step: int) -> str:
-        return "documents " + named(sorted(set(loader.documents(step)["doc_id"].to_pylist())), 8)
+        rows = zip(*(loader.documents(step)[name].to_pylist() for name in ("row", "doc_id")), strict=True)
+        return "documents " + named(sorted({doc_id for row, doc_id in rows if row % world.size == world.rank}), 8)
 
     def after_step(step: int, recorder: Recorder) -> dict[str, float]:
-        if step % pretrain.sample_every == 0:
+        samples, evaluates = (
+            step % pretrain.sample_every == 0,
+            step % pretrain.eval_every == 0 and step < pretrain.steps,
+        )
+        if not samples and not evaluates:
+            return {}
+        here = whole(model, world)
+        if not world.leads:
+            return {}
+        if samples:
             seed = derive(recipe.seed, "sample", step)
-            recorder.sample(step, "", sample_text(model, tokenizer, pretrain.sample_tokens, seed))
-        if step % pretrain.eval_every == 0 and step < pretrain.steps:
+            recorder.sample(step, "", sample_text(here, tokenizer, pretrain.sample_tokens, seed))
+        if evaluates:
             with autocast(device):
-                bits = model_bits(model, heldout, sizes, max_tokens=pretrain.eval_max_tokens)
+                bits = model_bits(here, heldout, sizes, max_tokens=pretrain.eval_max_tokens)
             report(f"pretrain: step {step}, {bits.value:.3f} bits per held-out byte ({bits.documents} documents)")
             return {"bpb_heldout": bits.value}
         return {}
 
+    ahead = Ahead(batch_at)
     recorder = train(
         model,
         optimizer,
-        batch_at,
-        loss_of(pretrain),
+        ahead,
+        loss,
         schedule=schedule_of(pretrain),
         settings=LoopSettings(
             pretrain.checkpoint_every,
@@ -166,7 +197,11 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         identity=identity,
         after_step=after_step,
         describe=documents,
+        world=world,
     )
+    model = whole(model, world)
+    if not world.leads:
+        return {}
     with autocast(device):
         bits = model_bits(model, heldout, sizes)
     consumed, table = out / "consumed.parquet", loader.consumed(pretrain.steps)

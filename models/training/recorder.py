@@ -15,13 +15,16 @@ class Recorder:
     """Writes WORKDIR/metrics.jsonl ({"step", "metrics"}) and WORKDIR/samples.jsonl ({"step", "prompt", "text"}).
 
     `resume_step` is the step of the checkpoint the run continues from: lines after it are cut off, for they will be
-    written again. 0 starts both files afresh.
+    written again. 0 starts both files afresh. Of several ranks one writes, the others (`writes` False) only check.
     """
 
-    def __init__(self, workdir: Path, resume_step: int) -> None:
-        workdir.mkdir(parents=True, exist_ok=True)
+    def __init__(self, workdir: Path, resume_step: int, *, writes: bool = True) -> None:
+        self.writes = writes
         self.metrics_path = workdir / "metrics.jsonl"
         self.samples_path = workdir / "samples.jsonl"
+        if not writes:
+            return
+        workdir.mkdir(parents=True, exist_ok=True)
         for path in (self.metrics_path, self.samples_path):
             _truncate(path, resume_step)
 
@@ -30,11 +33,13 @@ class Recorder:
         values = {name: float(value) for name, value in metrics.items()}
         if bad := [name for name, value in values.items() if not math.isfinite(value)]:
             raise NonFiniteMetric(f"step {step}: {', '.join(bad)} is not finite")
-        _append(self.metrics_path, {"step": step, "metrics": values})
+        if self.writes:
+            _append(self.metrics_path, {"step": step, "metrics": values})
 
     def sample(self, step: int, prompt: str, text: str) -> None:
         """Append one text sample."""
-        _append(self.samples_path, {"step": step, "prompt": prompt, "text": text})
+        if self.writes:
+            _append(self.samples_path, {"step": step, "prompt": prompt, "text": text})
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:

@@ -24,7 +24,8 @@ from models.objectives.algorithms import algorithm
 from models.recipes import resolve
 from models.tasks.families import Problem
 from models.training.checkpoint import load_model, save_final
-from models.training.loop import LoopSettings, Loss, autocast, choose_device, deterministic, train
+from models.training.loop import LoopSettings, autocast, choose_device, deterministic, train
+from models.training.losses import Loss
 from models.training.optim import Schedule, adamw
 from models.training.policy import Scored, score, step_loss
 from models.training.recorder import Recorder

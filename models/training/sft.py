@@ -23,7 +23,8 @@ from models.nets.transformer import Transformer
 from models.recipes import resolve
 from models.tasks.families import Problem
 from models.training.checkpoint import load_model, save_final
-from models.training.loop import LoopSettings, Loss, autocast, choose_device, deterministic, train
+from models.training.loop import LoopSettings, autocast, choose_device, deterministic, train
+from models.training.losses import Loss
 from models.training.optim import Schedule, adamw
 from models.training.recorder import Recorder
 

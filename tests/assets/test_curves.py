@@ -28,5 +28,25 @@ def test_same_points_give_the_same_picture_and_none_give_none():
     assert curves.draw([(1, "tokens_per_s", 5.0)]) is None
 
 
+def test_what_a_run_cost_its_machine_is_shown_beside_what_it_learned():
+    machine = [(10, "grad_norm", 1.0), (10, "tokens_per_s", 9.0), (10, "mfu", 0.4), (10, "memory_gib", 2.0)]
+    shown = list(curves.panels(curves.curves([*PRETRAINING, *machine])))
+    assert shown[2:] == [
+        "gradient norm",
+        "tokens a second",
+        "share of the matrix peak (MFU)",
+        "memory (GiB)",
+    ]
+    assert curves.draw([*PRETRAINING, *machine]) != curves.draw(PRETRAINING)
+
+
+def test_learning_is_drawn_against_compute_with_its_arithmetic():
+    small, large = (curves.against_compute(PRETRAINING, params, 256.0) for params in (1_000, 9_000))
+    assert small is not None and small.startswith(b"\x89PNG") and small != large
+    assert small == curves.against_compute(PRETRAINING, 1_000, 256.0)
+    assert curves.against_compute(REINFORCEMENT, 1_000, 256.0) is None
+    assert curves.against_compute([], 1_000, 256.0) is None
+
+
 def test_a_picture_travels_inside_markdown():
     assert curves.inline(b"\x89PNG", "loss") == "![loss](data:image/png;base64,iVBORw==)"

@@ -8,8 +8,9 @@ import torch
 from models.artifacts import CorruptArtifact, digest
 from models.config import InputError
 from models.nets.transformer import Transformer
-from models.training.checkpoint import latest_state, load_model, load_state, prune_states, save_final, save_state
+from models.training.checkpoint import load_model, save_final
 from models.training.optim import adamw
+from models.training.states import latest_state, load_state, prune_states, save_state
 
 
 def stepped(config, steps, seed=0):

@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from models.config import InputError
 from models.nets.transformer import Transformer
 from models.seeds import uniforms
-from models.training.loop import LoopSettings, Loss, choose_device, deterministic, token_loss, train
+from models.training.loop import LoopSettings, choose_device, deterministic, train
+from models.training.losses import Loss, token_loss
 from models.training.muon import muon_adamw
 from models.training.optim import NonFiniteTraining, Schedule, adamw
 from models.training.recorder import read_metrics

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from models.nets.transformer import Transformer
-from models.training.checkpoint import load_state, save_state
 from models.training.muon import POLAR_EXPRESS, SAFETY, MuonAdamW, muon_adamw, orthogonalised
 from models.training.optim import NonFiniteTraining, adamw
+from models.training.states import load_state, save_state
 
 
 def matrix(rows, columns, singular_values, seed=0):
