@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from models import sizes
 from models.config import (
     Ablation,
     BaseEvaluation,
@@ -160,7 +161,7 @@ def demo() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"smoke": smoke, "demo": demo}
+RECIPES: dict[str, Callable[[], Recipe]] = {"smoke": smoke, "demo": demo, **sizes.recipes(demo)}
 
 
 def resolve(config: dict[str, Any]) -> Recipe:

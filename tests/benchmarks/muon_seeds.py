@@ -20,7 +20,8 @@ from models.config import TransformerConfig
 from models.data.loader import WindowLoader
 from models.nets.transformer import Transformer
 from models.seeds import derive
-from models.training.loop import deterministic, step_once, token_loss
+from models.training.loop import deterministic, step_once
+from models.training.losses import token_loss
 from models.training.muon import muon_adamw
 from models.training.optim import Schedule, adamw
 

@@ -27,7 +27,7 @@ def test_impossible_architectures_are_refused(tiny, change):
         dataclasses.replace(tiny, **change)
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
+@pytest.mark.parametrize("name", ["smoke", "demo"])
 def test_options_at_their_default_leave_the_spelling_of_a_recipe_alone(name):
     recipe = RECIPES[name]()
     spelled, later = as_dict(recipe), set()
@@ -38,7 +38,8 @@ def test_options_at_their_default_leave_the_spelling_of_a_recipe_alone(name):
         later |= options
     assert later == {
         "qk_norm", "net", "layers", "window", "activation", "softcap", "value_tables", "residual_weights", "d_state",
-        "d_conv", "expand", "optimizer", "muon_learning_rate", "skip_spikes", "packing", "document_masking", "head"
+        "d_conv", "expand", "optimizer", "muon_learning_rate", "skip_spikes", "packing", "document_masking", "head", "parallel",
+        "activation_checkpointing", "compiled",
     }  # fmt: skip
     assert from_dict(PretrainRecipe, as_dict(recipe)["pretrain"]) == recipe.pretrain
     chosen = dataclasses.replace(recipe.pretrain, optimizer="muon")

@@ -5,13 +5,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from models.config import InputError, TransformerConfig
 from models.nets import mixers
 from models.nets.mixed import build
 from models.nets.transformer import KVCache, Transformer
 from models.training.checkpoint import load_model, save_final
-from models.training.loop import step_once, token_loss
 from models.training.muon import muon_adamw
 from models.training.optim import adamw
 
@@ -33,6 +33,14 @@ def config_of(name: str, **changes) -> TransformerConfig:
     return TransformerConfig(**{**SIZES, **NETS[name], **changes})
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(params=sorted(NETS))
 def model(request) -> Transformer:
     """With weights and norms away from where they start, so that every part matters."""
@@ -41,6 +49,11 @@ def model(request) -> Transformer:
         for weight in made.parameters():
             weight.add_(torch.randn(weight.shape, generator=generator) * 0.1)
     return made.eval()
+
+
+def nats(model: Transformer, tokens: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the tokens after the first."""
+    return F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
 
 
 def ids(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -176,15 +189,14 @@ def test_states_that_are_made_again_have_the_gradients_of_those_that_are_kept(mo
     for chunk in (128, 16):
         monkeypatch.setattr(mixers, "CHUNK", chunk)
         model.zero_grad()
-        token_loss(model(tokens[:, :-1]), tokens[:, 1:]).value.backward()
+        nats(model, tokens).backward()
         found.append([weight.grad.clone() for weight in model.parameters() if weight.grad is not None])
     assert len(found[0]) == len(list(model.parameters()))
     for kept, again in zip(*found, strict=True):
         torch.testing.assert_close(again, kept, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize("name", sorted(NETS))
+@pytest.mark.parametrize("name, optimizer", [*((name, "adamw") for name in NETS), ("fast", "muon"), ("hybrid", "muon")])
 def test_a_language_of_known_entropy_is_learnt_beyond_its_unigrams(name, optimizer):
     """Each word of 16 is followed by one of two, chosen by a coin: ln 2 nats a word, ln 16 without its predecessor."""
     config = config_of(name, vocab_size=16, n_layers=2, value_tables=1 if name == "fast" else 0)
@@ -200,17 +212,19 @@ def test_a_language_of_known_entropy_is_learnt_beyond_its_unigrams(name, optimiz
 
     def words(rows: int) -> torch.Tensor:
         found = [torch.randint(0, 16, (rows,), generator=generator)]
-        for _ in range(24):
+        for _ in range(16):
             found.append(after[found[-1], torch.randint(0, 2, (rows,), generator=generator)])
         return torch.stack(found, 1)
 
-    steps = 60
+    steps = 50
     for step in range(steps):
         for group in made.param_groups:
             group["lr"] = 1e-2 * (1 - step / steps) * group.get("scale", 1.0)
         batch = words(16)
-        step_once(made, token_loss(model(batch[:, :-1]), batch[:, 1:]).value, 1.0, step)
+        made.zero_grad()
+        nats(model, batch).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        made.step()
     with torch.inference_mode():
-        test = words(64)
-        nats = float(token_loss(model(test[:, :-1]), test[:, 1:]).value)
-    assert math.log(2) * 0.95 < nats < (math.log(2) + math.log(16)) / 2, nats
+        found = float(nats(model, words(64)))
+    assert math.log(2) * 0.95 < found < (math.log(2) + math.log(16)) / 2, found
