@@ -21,6 +21,8 @@ RECIPE_FIELDS: dict[str, tuple[str, ...]] = {
     "sft_model": ("sft",),
     "rl_tasks": ("tasks",),
     "rl_model": ("rl",),
+    "base_evaluation": ("evaluation",),
+    "ablations": ("ablation",),
     "scorecard": ("rl",),
     "released_model": (),
 }
@@ -45,7 +47,7 @@ def unread(asset: str, policy: str) -> set[str]:
 
     So a label, or a classifier that learnt from it, touches no decision of a policy that does not ask for its score.
     """
-    if asset != "decisions":
+    if asset not in ("decisions", "ablations"):
         return set()
     from assets.policy import load, looked_at
     from assets.policy.rules import CURATED
@@ -72,10 +74,12 @@ def config_of(
     evaluation_sets: str | None = None,
     follows: list[dict[str, Any]] | None = None,
     judged: str | None = None,
+    heldout_sets: str | None = None,
 ) -> dict[str, Any]:
     """The configuration of an asset. `files` (path below the crawl root, bytes) decides crawl_manifest alone, the
     folder `evaluation_sets` (None: the bundled samples) contamination alone, what subscriptions ask of the snapshot
-    (`follows`) crawl_fetches alone, and the state of what people judged (`judged`) the assets that put it in tables."""
+    (`follows`) crawl_fetches alone, the state of what people judged (`judged`) the assets that put it in tables, the
+    folder `heldout_sets` ablations alone."""
     if asset in ("labels", "preferences"):
         return {"judged": judged or ""}
     if asset == "quality_classifier":
@@ -95,6 +99,13 @@ def config_of(
         from assets.steps import evaluation_sets as sets
 
         return {"sets": sets.load(evaluation_sets).digest}
+    if asset == "ablations":
+        from assets.policy import load
+        from assets.steps import heldout_sets as held
+
+        own = load(policy)
+        decided = {"policy": own.id, "rules": own.digest, "sets": held.digest(heldout_sets)}
+        return recipe_part(asset, recipe) | decided
     if asset in POLICY_DECIDES:
         from assets.policy import load
 

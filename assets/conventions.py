@@ -27,6 +27,7 @@ class Group(StrEnum):
     RELEASE = "release"
     CURATION = "curation"  # what people judged, and what is learnt from it
     OPERATIONS = "operations"  # records of what happened: never outdated, for nothing is built on them
+    EXPERIMENTS = "experiments"  # made when somebody asks: never outdated either
 
 
 class Pool(StrEnum):
@@ -109,6 +110,17 @@ def records(group: Group, *, kinds: set[str], version: str, nightly: bool = Fals
         "code_version": version,
         "pool": str(Pool.CPU),
         "freshness_policy": NIGHTLY if nightly else None,
+    }
+
+
+def experiment(group: Group, *, kinds: set[str], version: str, pool: Pool) -> dict[str, Any]:
+    """Arguments of `dg.asset` for what is made only when asked: no condition, no freshness, no night makes it."""
+    return {
+        "group_name": str(group),
+        "kinds": kinds,
+        "owners": [MODELS_TEAM],
+        "code_version": version,
+        "pool": str(pool),
     }
 
 

@@ -264,6 +264,7 @@ def making(
             evaluation_sets=recipe.evaluation_sets,
             follows=follows,
             judged=judged(context.asset_key.to_user_string(), lake.path),
+            heldout_sets=recipe.heldout_sets,
         )
         made = Making(context, lake, lake.open(), progress, inputs, name, policy, config)
         progress.begin(made.asset, made.partition or None)

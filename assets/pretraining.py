@@ -10,7 +10,7 @@ from assets.making import making
 from assets.programs import train
 from assets.resources import LakeResource, Progress, RecipeResource
 from assets.tokens import manifest_of
-from assets.tracking import TrackingResource
+from assets.tracking import TrackingResource, points
 
 
 @dg.asset(
@@ -25,13 +25,20 @@ def base_model(
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     """The `plain` transformer after pretraining; beside the weights, which documents it consumed and how often."""
+    from assets import curves
+
     with making(context, lake, recipe, progress) as made:
         sources = {name: made.lake.open_dir(name) for name in ("token_shards", "tokenizer")}
         config = {"shards_dir": str(sources["token_shards"]), "tokenizer_dir": str(sources["tokenizer"])}
         commit, manifest, links = train(made, tracking, "pretrain", config, parent=None, sources=sources)
         figures = {name: manifest[name] for name in ("bpb_heldout", "bpb_uniform", "bpb_unigram")}
         baselines = {"unigram": manifest["bpb_unigram"], "uniform": manifest["bpb_uniform"]}
-        shown = {"figures": told.beside([("bits per held-out byte", manifest["bpb_heldout"], baselines)])}
+        shown: dict[str, dg.MetadataValue] = {
+            "figures": told.beside([("bits per held-out byte", manifest["bpb_heldout"], baselines)])
+        }
+        each = manifest["tokens_trained"] / manifest["steps"]
+        if picture := curves.against_compute(points(made.workdir / "metrics.jsonl"), manifest["params"], each):
+            shown["learning_against_compute"] = dg.MetadataValue.md(curves.inline(picture, "learning against compute"))
         return made.result(commit, {**figures, **shown, **links}, tokens=manifest["tokens_trained"])
 
 

@@ -62,9 +62,11 @@ def run_program(made: Making, command: str, config: dict[str, Any], on_curve: Ca
     return workdir / "final"
 
 
-def build(made: Making, command: str, config: dict[str, Any]) -> tuple[Commit, dict[str, Any]]:
+def build(
+    made: Making, command: str, config: dict[str, Any], on_curve: Callable[[], None] | None = None
+) -> tuple[Commit, dict[str, Any]]:
     """A program whose finished directory becomes the asset's artifact: its commit and its manifest."""
-    final = run_program(made, command, {"recipe": made.recipe, **config})
+    final = run_program(made, command, {"recipe": made.recipe, **config}, on_curve)
     return made.lake.commit_dir(made.asset, final), json.loads((final / "manifest.json").read_text())
 
 
@@ -92,6 +94,16 @@ def train(
     picture = curves.draw(points(made.workdir / "metrics.jsonl"))
     drawn = {"curves": dg.MetadataValue.md(curves.inline(picture, "curves"))} if picture else {}
     return commit, manifest, drawn | run.metadata()
+
+
+def study(
+    made: Making, tracking: TrackingResource, command: str, config: dict[str, Any]
+) -> tuple[Commit, dict[str, Any], dict[str, Any]]:
+    """A program whose figures MLflow shall hold and that leaves no checkpoint: commit, manifest, links to the run."""
+    with tracking.run(made.home.path, _record(made, None, {}), made.workdir) as run:
+        commit, manifest = build(made, command, config, run.deliver)
+        run.end()
+    return commit, manifest, run.metadata()
 
 
 def _record(made: Making, parent: str | None, sources: dict[str, Path]) -> Record:

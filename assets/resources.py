@@ -54,6 +54,7 @@ class RecipeResource(dg.ConfigurableResource):
     name: str = ""  # STEMMA_RECIPE, else what the home was last made with, else demo
     policy: str = ""  # STEMMA_POLICY: a name or a YAML file; else what the home goes by, else fineweb
     sets: str = ""  # STEMMA_EVALUATION_SETS: a folder (assets/steps/evaluation_sets.py); else the bundled samples
+    heldout: str = ""  # STEMMA_HELDOUT_SETS: a folder (assets/steps/heldout_sets.py); else pages of the crawl alone
 
     def chosen(self, home: Path) -> str:
         """The recipe's name for this home."""
@@ -72,6 +73,11 @@ class RecipeResource(dg.ConfigurableResource):
     def evaluation_sets(self) -> str | None:
         """The folder of the evaluation sets that pages are compared with; None: the bundled samples."""
         return self.sets or os.environ.get("STEMMA_EVALUATION_SETS") or None
+
+    @property
+    def heldout_sets(self) -> str | None:
+        """The folder of texts from elsewhere that corpora are compared on; None: pages of the crawl alone."""
+        return self.heldout or os.environ.get("STEMMA_HELDOUT_SETS") or None
 
 
 class Engine(Protocol):

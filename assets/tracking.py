@@ -22,6 +22,7 @@ CHAMPION = "champion"
 DIGEST_CHARS = 36  # MLflow refuses a longer dataset digest
 METRICS_PER_REQUEST = 500
 RECORD = "tracking.json"
+FIGURES = "figures-"  # files in the home's mlflow folder: what is to be put on the run of that checkpoint
 
 
 class TrackingUnreachable(RuntimeError):
@@ -188,6 +189,20 @@ class Mlflow:
         self.client.set_registered_model_alias(REGISTERED_MODEL, CHAMPION, version)
         return version
 
+    def annotate(self, digest: str, figures: dict[str, float]) -> str:
+        """Puts figures on the finished run that made the checkpoint; returns the run's id. Raises NoSuchVersion."""
+        from mlflow.entities import Metric
+
+        query = f"tags.`stemma.data_version` = '{digest}' and attributes.status = 'FINISHED'"
+        found = self.client.search_runs([self._experiment()], query, max_results=1)
+        if not found:
+            raise NoSuchVersion(f"no run made the checkpoint {digest}")
+        run_id, now = found[0].info.run_id, int(time.time() * 1000)
+        metrics = [Metric(name, value, now, 0) for name, value in sorted(figures.items())]
+        for start in range(0, len(metrics), METRICS_PER_REQUEST):
+            self.client.log_batch(run_id, metrics[start : start + METRICS_PER_REQUEST])
+        return run_id
+
     def points(self, run_id: str) -> list[tuple[int, str, float]]:
         """(step, metric, value) of every point of a run's curves, by metric and step."""
         names = sorted(self.client.get_run(run_id).data.metrics)
@@ -272,6 +287,12 @@ class TrackedRun:
         self.record.outcome = "FINISHED"
         self.deliver()
 
+    def end(self) -> None:
+        """The work is done and made no checkpoint: the run ends, with the points that lie in the work directory."""
+        if not self.record.complete:
+            self.record.outcome = "FINISHED"
+            self.deliver()
+
     def metadata(self) -> dict[str, Any]:
         """What the Dagster materialization says about the run."""
         record = self.record
@@ -335,9 +356,27 @@ def sync(home: Path, uri: str) -> list[Record]:
                 mlflow.deliver(record, workdir)
         except unreachable() as error:
             raise TrackingUnreachable(f"MLflow at {uri} did not answer: {str(error).splitlines()[0][:200]}") from error
+    for waits in sorted((home / "mlflow").glob(f"{FIGURES}*.json")):
+        annotate(home, uri, waits.stem.removeprefix(FIGURES), json.loads(waits.read_text()))
     if (note := home / "mlflow" / "promote").is_file():
         promote(home, uri, note.read_text())
     return [record for record, _ in pending]
+
+
+def annotate(home: Path, uri: str, digest: str, figures: dict[str, float]) -> str:
+    """Puts figures on the run that made a checkpoint; says what happened, in words.
+
+    An unreachable MLflow, or one that does not hold the run yet, leaves them in the home, and `sync` sends them.
+    """
+    note = home / "mlflow" / f"{FIGURES}{digest}.json"
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(json.dumps(figures, sort_keys=True))
+    try:
+        run_id = Mlflow(uri).annotate(digest, figures)
+    except (*unreachable(), NoSuchVersion) as error:
+        return f"waits for `stemma status --sync`: {str(error).splitlines()[0][:200]}"
+    note.unlink()
+    return f"{len(figures)} figures on the run {run_id}"
 
 
 def promote(home: Path, uri: str, digest: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration import crawl, diff, labels, policies, search, takedowns, versions
+from orchestration import ablating, crawl, diff, labels, policies, search, takedowns, versions
 from orchestration.collecting import ending_uncollected, seldom_collecting
 from orchestration.options import HomeOption, Json, speaks_plainly
 
@@ -117,6 +117,7 @@ def trace(
 
 app.command("reach")(speaks_plainly(seldom_collecting()(takedowns.reach)))
 app.command("diff")(speaks_plainly(diff.diff))
+app.command("ablate")(speaks_plainly(ablating.ablate))
 app.command("search")(speaks_plainly(search.search))
 
 

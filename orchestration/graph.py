@@ -5,7 +5,9 @@ from typing import Any
 import dagster as dg
 
 from assets import (
+    ablations,
     annotations,
+    base_evaluation,
     contamination,
     corpus,
     corpus_clusters,
@@ -46,21 +48,24 @@ STAGES = [
     corpus_clusters,
     tokens,
     pretraining,
+    base_evaluation,
     instruct,
     reinforcement,
     preferences,
     evaluation,
     release,
     refresh,
+    ablations,
 ]
 CURATION_JOB, CURATED = "curation", ("labels", "quality_classifier")  # made first: pages are scored by what they say
 PAGES_JOB, MODELS_JOB, TAKEDOWNS_JOB, REPORT_JOB = "pages", "models", "takedowns", "report"
+ABLATIONS_JOB = "ablate"
 
 per_snapshot = dg.AssetSelection.groups(Group.PAGES, Group.CORPUS) - dg.AssetSelection.assets(
     "corpus_card", "corpus_clusters"
 )
 curated = dg.AssetSelection.assets(*CURATED)
-operations = dg.AssetSelection.groups(Group.OPERATIONS)
+operations = dg.AssetSelection.groups(Group.OPERATIONS, Group.EXPERIMENTS)
 
 
 class Survey:
@@ -97,6 +102,11 @@ def build(progress: Progress | None = None) -> dg.Definitions:
                 REPORT_JOB,
                 ["refresh_report"],
                 description="What happened since the last report: every night, or by hand.",
+            ),
+            dg.define_asset_job(
+                ABLATIONS_JOB,
+                ["ablations"],
+                description="Corpora compared by small models trained on them: minutes, and only when asked.",
             ),
         ],
         executor=dg.in_process_executor,  # a subprocess per step would cost 1.7 s each; heavy work runs in programs

@@ -95,7 +95,7 @@ def survey(
     takedowns: Mapping[tuple[str, str, str], int] | None = None,
     unread: Callable[[str], Collection[str]] = lambda asset: (),
 ) -> dict[Node, State]:
-    """The state of every node, in topological order; records of what happened are never outdated and not among them.
+    """The state of every node, in topological order; records and experiments are never outdated and not among them.
 
     log: the event log of the Dagster instance (`instance.event_log_storage`).
     config_digest: of the configuration that a node would be made with now; None where what it reads is gone.
@@ -103,7 +103,7 @@ def survey(
     takedowns: by asset, partition and data version, the number of the one whose page that version held.
     unread: of an asset the declared inputs that it does not read as it is configured now: they are no parents of it.
     """
-    specs = [spec for spec in ordered(specs) if spec.group_name != Group.OPERATIONS]
+    specs = [spec for spec in ordered(specs) if spec.group_name not in (Group.OPERATIONS, Group.EXPERIMENTS)]
     by_key = {spec.key: spec for spec in specs}
     asked: dict[dg.PartitionsDefinition | None, list[str]] = {}  # once, so a snapshot that comes meanwhile is no news
     for spec in specs:

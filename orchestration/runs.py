@@ -14,7 +14,7 @@ from orchestration.home import Home, HomeBusy
 
 STARTED_BY = "stemma/started_by"
 ASKED_BY, PAGE = "stemma/from", "page"  # a tag of runs that a page of ours asked Dagster for
-COMMANDS = ("demo", "night")  # they hold the home's lock while they work
+COMMANDS = ("demo", "night", "ablate")  # they hold the home's lock while they work
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 GRPC_INFO = ".dagster/grpc_info"  # by which Dagster finds the server that launched a run
 THIS_MACHINE = ("localhost", "127.0.0.1")

@@ -84,7 +84,7 @@ def run(config: dict[str, Any], out: Path, report: Callable[[str], None]) -> dic
         rows += memory_rows(model, training, heldout, consumed, sources, settings, recipe.seed, sizes)
     for shots in settings.shots:
         found = context.recall(model, architecture.vocab_size, shots, settings.probes, recipe.seed)
-        rows.append(_row("recall", f"{shots} shots", found, chance=1 / context.PAIRS))
+        rows.append(_row("recall", f"{shots} shot{'s' * (shots > 1)}", found, chance=1 / context.PAIRS))
     sets = {name: choices.questions(name, settings.questions, recipe.seed) for name in choices.SETS}
     for name, made in sets.items():
         found = choices.accuracy(model, tokenizer, made, sizes)
@@ -116,7 +116,7 @@ def text_rows(
     table: np.ndarray,
     window: int,
 ) -> Iterable[Row]:
-    """Bits per byte over all scored documents first, then by group."""
+    """Bits per byte over all scored documents first, then by each group that is large enough."""
     documents = memorization.chosen(heldout, range(len(heldout.doc_ids)), settings.documents)
     windows, owners = [], []
     for index in documents:
@@ -136,7 +136,8 @@ def text_rows(
         known = sources.get(heldout.doc_ids[index])
         for name in known.groups if known else [f"snapshot {UNKNOWN}"] if sources else []:
             groups.setdefault(name, []).append(index)
-    for name in ["all", *sorted(set(groups) - {"all"})]:
+    shown = sorted(name for name, own in groups.items() if name != "all" and len(own) >= settings.group_documents)
+    for name in ["all", *shown]:
         own = groups[name]
         found = bootstrap_ratio([bits[index] for index in own], [size[index] for index in own])
         total = sum(size[index] for index in own)

@@ -36,9 +36,9 @@ class Place:
 
 
 def places(context: int) -> list[Place]:
-    """Ranges that cover tokens 1 to context."""
+    """Ranges that cover tokens 1 to context; the last is not shorter than all before it together."""
     edges = [FIRST, EARLY]
-    while edges[-1] * 4 <= context:
+    while edges[-1] * 8 <= context:
         edges.append(edges[-1] * 4)
     return [Place(a, b - 1) for a, b in zip(edges, [*edges[1:], context + 1], strict=True) if a < b]
 

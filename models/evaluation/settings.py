@@ -10,6 +10,7 @@ class BaseEvaluation:
     """What `python -m models evaluate-base` measures, each bounded so that it costs the same on any corpus."""
 
     documents: int = 300  # held-out documents, those whose hash is least
+    group_documents: int = 5  # of a group by source at least; of fewer an interval over documents means nothing
     windows: int = 4  # of a document at most so many windows of the model's context are scored
     prompts: int = 64  # documents of each group whose continuation is looked at
     prompt_tokens: int = 32  # that the model is given of a document
@@ -19,9 +20,9 @@ class BaseEvaluation:
     shots: tuple[int, ...] = (1, 2, 4)  # times that a probe has shown what it asks for
 
     def __post_init__(self) -> None:
-        for name in ("documents", "windows", "prompts", "prompt_tokens", "continuation_tokens", "questions", "probes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"evaluation.{name} must be at least 1, got {getattr(self, name)}")
+        for name, value in vars(self).items():
+            if name != "shots" and value < 1:
+                raise InputError(f"evaluation.{name} must be at least 1, got {value}")
         if not self.shots or min(self.shots) < 1:
             raise InputError(f"evaluation.shots must be numbers from 1 on, got {self.shots}")
 

@@ -31,11 +31,12 @@ STAGES = [
     "annotation_statistics", "contamination", "search_index", "page_quality", "decisions", "signatures",
     "duplicate_clusters", "repeated_text", "corpus", "corpus_card", "corpus_clusters", "tokenizer", "token_shards",
     "base_model", "synthetic_candidates", "gradient_features", "diverse_candidates", "sft_dataset", "sft_model",
-    "rl_tasks", "rl_model", "preferences", "scorecard", "released_model",
+    "rl_tasks", "rl_model", "preferences", "base_evaluation", "scorecard", "released_model",
 ]  # fmt: skip
 PER_SNAPSHOT = STAGES[STAGES.index("crawl_fetches") : STAGES.index("corpus_card")]
 NO_TABLES = {"search_index"}  # of the data plane: directories
 RECORDS = ["takedown_reports", "refresh_report"]  # of what happened; nothing is built on them
+EXPERIMENTS = ["ablations"]  # made when somebody asks; never outdated
 TRAINED = [
     "quality_classifier",
     "tokenizer",
@@ -52,7 +53,7 @@ def parents(name: str) -> set[str]:
 
 
 def test_every_stage_is_in_the_graph_and_nothing_else():
-    assert set(BY_NAME) == {*STAGES, *RECORDS}
+    assert set(BY_NAME) == {*STAGES, *RECORDS, *EXPERIMENTS}
 
 
 def test_everything_descends_from_the_crawl_and_from_people():
@@ -60,7 +61,7 @@ def test_everything_descends_from_the_crawl_and_from_people():
     for spec in SPECS:
         if parents(spec.key.to_user_string()) & reached:
             reached.add(spec.key.to_user_string())
-    assert reached == {*STAGES, "refresh_report"}
+    assert reached == {*STAGES, "refresh_report", *EXPERIMENTS}
 
 
 def test_every_stage_before_the_rl_model_leads_to_it():
@@ -72,7 +73,7 @@ def test_every_stage_before_the_rl_model_leads_to_it():
     assert set(STAGES[: STAGES.index("rl_model")]) - above == {"corpus_card", "annotation_statistics", *NO_TABLES}
 
 
-@pytest.mark.parametrize("name", [*STAGES, *RECORDS])
+@pytest.mark.parametrize("name", [*STAGES, *RECORDS, *EXPERIMENTS])
 def test_no_asset_is_bare(name):
     spec = BY_NAME[name]
     assert spec.group_name and spec.group_name != "default"
@@ -83,7 +84,7 @@ def test_no_asset_is_bare(name):
 def test_every_stage_is_automated_and_no_record_is(name):
     condition = BY_NAME[name].automation_condition
     assert condition is not None and condition.get_label()
-    assert all(BY_NAME[record].automation_condition is None for record in RECORDS)
+    assert all(BY_NAME[other].automation_condition is None for other in [*RECORDS, *EXPERIMENTS])
 
 
 def test_a_night_is_due_every_night_and_nothing_else_is():
@@ -155,15 +156,27 @@ def test_jobs_cover_the_graph_without_overlap():
         "curation": {"labels", "quality_classifier"},
         "takedowns": {"takedown_reports"},
         "report": {"refresh_report"},
+        "ablate": {"ablations"},
     }
 
 
 def test_recipe_fields_exist_and_decide_every_learning_stage():
     of_people = {"labels", "quality_classifier", "preferences"}
-    assert set(RECIPE_FIELDS) == set(STAGES) - set(PER_SNAPSHOT) - {"corpus_card", "corpus_clusters"} - of_people
-    for name in RECIPE_FIELDS:
+    learning = set(STAGES) - set(PER_SNAPSHOT) - {"corpus_card", "corpus_clusters"} - of_people
+    assert set(RECIPE_FIELDS) == learning | set(EXPERIMENTS)
+    for name in learning:
         configs = [config_of(name, recipe=recipe, policy="fineweb") for recipe in ("smoke", "demo")]
         assert set(configs[0]) == {"seed", "threads", *RECIPE_FIELDS[name]}
+
+
+def test_an_ablation_is_decided_by_its_recipe_the_policy_and_the_held_out_sets(shared_data):
+    def config(**given):
+        return config_of("ablations", **{"recipe": "smoke", "policy": "fineweb", **given})
+
+    assert config() == config() and set(config()) == {"seed", "threads", "ablation", "policy", "rules", "sets"}
+    assert config()["rules"] != config(policy="strict")["rules"]
+    assert config()["ablation"] != config(recipe="demo")["ablation"]
+    assert config()["sets"] != config(heldout_sets=str(shared_data))["sets"]
 
 
 def test_definitions_stay_light():

@@ -16,6 +16,7 @@ from assets.tracking import (
     Record,
     TrackingResource,
     TrackingUnreachable,
+    annotate,
     flatten,
     points,
     promote,
@@ -209,3 +210,35 @@ def test_resource_falls_back_to_the_store_in_the_home(home, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracker")
     assert TrackingResource().address(home) == "http://tracker"
     assert isinstance(TrackingResource(), dg.ConfigurableResource)
+
+
+def test_figures_go_to_the_run_that_made_the_checkpoint(home):
+    tracking = TrackingResource(uri=uri(home))
+    run = finish(home, tracking, record(), workdir(home), "d" * 32)
+    said = annotate(home, uri(home), "d" * 32, {"base/bits_per_byte/language eng_Latn": 2.0, "base/recall/1 shot": 0.3})
+    run_id = run.metadata()["mlflow/run_id"]
+    found = Mlflow(uri(home)).client.get_run(run_id)
+    assert said == f"2 figures on the run {run_id}" and found.info.status == "FINISHED"
+    assert found.data.metrics["base/bits_per_byte/language eng_Latn"] == 2.0
+    assert found.data.metrics["loss"] == 5.0 / 3, "what the training told stays"
+    assert not list((home / "mlflow").glob("figures-*"))
+
+
+def test_figures_wait_for_a_run_that_mlflow_does_not_hold_yet(home):
+    said = annotate(home, uri(home), "d" * 32, {"base/recall/1 shot": 0.3})
+    assert said.startswith("waits for `stemma status --sync`: no run made the checkpoint")
+    run = finish(home, TrackingResource(uri=uri(home)), record(), workdir(home), "d" * 32)
+    sync(home, uri(home))
+    metrics = Mlflow(uri(home)).client.get_run(run.metadata()["mlflow/run_id"]).data.metrics
+    assert metrics["base/recall/1 shot"] == 0.3
+    assert not list((home / "mlflow").glob("figures-*"))
+
+
+def test_a_study_ends_its_run_and_registers_no_model(home):
+    tracking, directory = TrackingResource(uri=uri(home)), workdir(home, "ablations")
+    with tracking.run(home, record("ablations"), directory) as run:
+        run.end()
+    client = Mlflow(uri(home)).client
+    found = client.get_run(run.metadata()["mlflow/run_id"])
+    assert found.info.status == "FINISHED" and found.data.metrics["loss"] == 5.0 / 3
+    assert run.metadata()["mlflow/model_id"] == "" and not client.search_registered_models()

@@ -17,6 +17,7 @@ OVERRIDES = {
     "threads": 1,
     "evaluation": {
         "documents": 30,
+        "group_documents": 2,
         "windows": 99,
         "prompts": 6,
         "prompt_tokens": 8,
@@ -82,10 +83,10 @@ def test_bits_per_byte_are_those_of_the_models_own_record(rows, base_model_dir):
 
 def test_groups_by_snapshot_language_and_host_each_hold_every_document(rows, trained):
     whole = len(SplitReader(trained["shards_dir"], "heldout").doc_ids)
+    counts = {group: row["n"] for (measure, group), row in rows.items() if measure == "bits_per_byte"}
     for kind in ("snapshot ", "language ", "host "):
-        assert sum(row["n"] for (m, group), row in rows.items() if m == "bits_per_byte" and group.startswith(kind)) == (
-            whole
-        )
+        assert sum(n for group, n in counts.items() if group.startswith(kind)) == whole
+    assert all(n >= OVERRIDES["evaluation"]["group_documents"] for n in counts.values())
     assert {group for m, group in rows if m == "bits_per_byte" and group.startswith("host")} == {
         "host with 1 document", "host with 10 or more"
     }  # fmt: skip
@@ -100,6 +101,15 @@ def test_memorization_counts_are_bounded_and_beside_held_out_documents(rows):
     memory = {group: row for (measure, group), row in rows.items() if measure == "memorized"}
     assert HELDOUT in memory and any(group.startswith("read") for group in memory)
     assert all(row["n"] <= OVERRIDES["evaluation"]["prompts"] for row in memory.values())
+
+
+def test_a_group_of_few_documents_has_no_figure(config, tmp_path, silent, rows):
+    fewer = min(row["n"] for (measure, _), row in rows.items() if measure == "bits_per_byte")
+    bounds = {**OVERRIDES["evaluation"], "group_documents": fewer + 1}
+    run({**config, "overrides": {**OVERRIDES, "evaluation": bounds}}, tmp_path, silent)
+    shown = {row["group"] for row in pq.read_table(tmp_path / "final" / "figures.parquet").to_pylist()}
+    gone = {group for _, group in rows} - shown
+    assert gone and all(rows["bits_per_byte", group]["n"] == fewer for group in gone)
 
 
 def test_the_same_model_gives_the_same_bytes(config, published, tmp_path, silent):
