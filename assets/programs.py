@@ -26,6 +26,8 @@ from assets.tracking import Record, TrackingResource, flatten, points
 POLL_S = 0.5  # how often curves are looked at while a program runs
 GRACE_S = 20  # how long an interrupted program may take to end
 HEADLINES = ("loss", "bpb_heldout", "accuracy_greedy", "reward_mean")  # curves shown while a program runs
+SHARED = {"pretrain"}  # commands that several ranks can do together
+RESTARTS = 2  # of all ranks, from the last whole state, after one of them died
 REPO = Path(__file__).resolve().parents[1]
 
 
@@ -40,7 +42,8 @@ def run_program(made: Making, command: str, config: dict[str, Any], on_curve: Ca
     """
     workdir = made.workdir
     (workdir / "command.json").write_text(json.dumps(config, indent=1, sort_keys=True))
-    argv = [sys.executable, "-m", "models", command, "--config", str(workdir / "command.json"), "--out", str(workdir)]
+    argv = [sys.executable, *_ranks(command), "-m", "models", command]
+    argv += ["--config", str(workdir / "command.json"), "--out", str(workdir)]
     with ExitStack() as opened:
         lock = opened.enter_context(_exclusive(made, workdir))
         session = opened.enter_context(_pipes(made.context))
@@ -60,6 +63,16 @@ def run_program(made: Making, command: str, config: dict[str, Any], on_curve: Ca
         said = (workdir / "stderr.log").read_text(errors="replace").strip().splitlines()[-12:]
         raise ProgramFailed(f"python -m models {command} ended with {program.returncode}: " + "\n".join(said))
     return workdir / "final"
+
+
+def _ranks(command: str) -> list[str]:
+    """What starts a command on STEMMA_RANKS processes of this machine (torchrun); nothing where one does it."""
+    said = os.environ.get("STEMMA_RANKS") or "1"
+    if not said.isdecimal() or int(said) < 1:
+        raise ProgramFailed(f"STEMMA_RANKS must be a number of processes, 1 or more, got {said!r}")
+    if command not in SHARED or int(said) == 1:
+        return []
+    return ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", said, "--max-restarts", str(RESTARTS)]
 
 
 def build(

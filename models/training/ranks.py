@@ -5,6 +5,7 @@ alone and never touches torch.distributed. Numbers and texts travel as plain ten
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor
 
 from models.config import InputError
@@ -79,7 +81,10 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=PATIENCE)
+    meeting, *_ = next(rendezvous("env://", world.rank, world.size, timeout=PATIENCE))
+    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store still holds the dead ranks' addresses
+    store = dist.PrefixStore(f"start {again}", meeting)
+    dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=PATIENCE)
     yield  # after an error the process ends: the others notice, and nothing here may wait for them
     dist.destroy_process_group()
 
