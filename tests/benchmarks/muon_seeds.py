@@ -1,6 +1,7 @@
-"""Muon with AdamW against tuned AdamW: steps to equal held-out loss, a model of 1.1 million parameters, several seeds.
+"""Muon with AdamW against tuned AdamW: steps to equal held-out loss, a model of 1 or 10 million parameters, some seeds.
 
-`python -m tests.benchmarks.muon_seeds SHARDS [--seeds N] [--steps N] > rows.jsonl`. Each optimizer's learning rate is
+`python -m tests.benchmarks.muon_seeds SHARDS [--size 10M] [--seeds N] [--steps N] [--speedups 1.2 1.5] > rows.jsonl`.
+What a file of rows holds already (`--rows FILE`) is not run again. Each optimizer's learning rate is
 chosen on one more seed, from the few below. Then AdamW takes `steps`, Muon takes fewer, each with a whole
 warm-up-stable-decay schedule of its own: a loss in the middle of a schedule says nothing. A speed-up of 1.2 is reached
 by a seed where Muon with steps / 1.2 ends no higher than AdamW. Every run prints a line; the last one is the summary.
@@ -12,6 +13,7 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,19 +34,32 @@ MUON_RATES = (0.01, 0.02)
 SPEEDUPS = (1.2, 1.5)
 
 
-def network(vocab_size: int) -> TransformerConfig:
-    """1.1 million parameters with a vocabulary of 2,048."""
-    return TransformerConfig(
-        vocab_size=vocab_size, d_model=128, n_layers=4, n_heads=4, n_kv_heads=4, head_dim=32, d_ff=384,
-        max_seq_len=LENGTH, tie_embeddings=True,
-    )  # fmt: skip
+def network(size: str, vocab_size: int) -> TransformerConfig:
+    """1.1 or 10 million parameters with a vocabulary of 2,048."""
+    sizes: dict[str, dict[str, Any]] = {
+        "1M": {"d_model": 128, "n_layers": 4, "n_heads": 4, "n_kv_heads": 4, "head_dim": 32, "d_ff": 384},
+        "10M": {"d_model": 320, "n_layers": 8, "n_heads": 5, "n_kv_heads": 5, "head_dim": 64, "d_ff": 768},
+    }
+    return TransformerConfig(vocab_size=vocab_size, max_seq_len=LENGTH, tie_embeddings=True, **sizes[size])
 
 
-def train(shards: Path, kind: str, rate: float, steps: int, seed: int, adamw_rate: float) -> dict:
+def train(given: argparse.Namespace, kind: str, rate: float, steps: int, seed: int, adamw_rate: float) -> dict:
     """One run; `rate` is AdamW's, or Muon's on its matrices beside AdamW at adamw_rate."""
+    asked = {
+        "optimizer": kind,
+        "rate": rate,
+        "steps": steps,
+        "seed": seed,
+        "adamw_rate": adamw_rate,
+        "size": given.size,
+    }
+    for found in _rows(given.rows):
+        if asked.items() <= found.items():
+            return found
+    shards = given.shards
     deterministic(1, seed)
     training, heldout = SplitReader(shards, "train"), SplitReader(shards, "heldout")
-    model = Transformer(network(training.vocab_size), derive(seed, "init"))
+    model = Transformer(network(given.size, training.vocab_size), derive(seed, "init"))
     muon = kind == "muon"
     optimizer = (
         muon_adamw(model, learning_rate=adamw_rate, muon_learning_rate=rate, weight_decay=0.1)
@@ -65,7 +80,7 @@ def train(shards: Path, kind: str, rate: float, steps: int, seed: int, adamw_rat
     with torch.inference_mode():
         rows = torch.stack([torch.from_numpy(windows.batch(i)[0]) for i in range(count)])
         nats = float(token_loss(model(rows[:, :-1]), rows[:, 1:]).value)
-    found = {"optimizer": kind, "rate": rate, "steps": steps, "seed": seed, "heldout_nats": nats, "cpu_s": spent}
+    found = {**asked, "params": model.config.n_params, "heldout_nats": nats, "cpu_s": spent}
     print(json.dumps(found), flush=True)
     return found
 
@@ -76,18 +91,23 @@ def main() -> None:
     parser.add_argument("shards", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--size", choices=["1M", "10M"], default="1M")
+    parser.add_argument("--speedups", type=float, nargs="+", default=SPEEDUPS)
+    parser.add_argument("--adamw-rates", type=float, nargs="+", default=ADAMW_RATES)
+    parser.add_argument("--muon-rates", type=float, nargs="+", default=MUON_RATES)
+    parser.add_argument("--rows", type=Path, help="rows of an earlier call")
     given = parser.parse_args()
-    steps = {speedup: round(given.steps / speedup) for speedup in SPEEDUPS}
-    best = min((train(given.shards, "adamw", r, given.steps, 1000, r) for r in ADAMW_RATES), key=_nats)["rate"]
-    fewer = steps[SPEEDUPS[-1]]
-    muon = min((train(given.shards, "muon", r, fewer, 1000, best) for r in MUON_RATES), key=_nats)["rate"]
-    gaps: dict[float, list[float]] = {speedup: [] for speedup in SPEEDUPS}
+    steps = {speedup: round(given.steps / speedup) for speedup in given.speedups}
+    best = min((train(given, "adamw", r, given.steps, 1000, r) for r in given.adamw_rates), key=_nats)["rate"]
+    fewer = steps[given.speedups[-1]]
+    muon = min((train(given, "muon", r, fewer, 1000, best) for r in given.muon_rates), key=_nats)["rate"]
+    gaps: dict[float, list[float]] = {speedup: [] for speedup in given.speedups}
     spent: dict[str, list[float]] = {"adamw": [], "muon": []}
     for seed in range(given.seeds):
-        peer = train(given.shards, "adamw", best, given.steps, seed, best)
+        peer = train(given, "adamw", best, given.steps, seed, best)
         spent["adamw"].append(peer["cpu_s"] / peer["steps"])
-        for speedup in SPEEDUPS:
-            ours = train(given.shards, "muon", muon, steps[speedup], seed, best)
+        for speedup in given.speedups:
+            ours = train(given, "muon", muon, steps[speedup], seed, best)
             gaps[speedup].append(ours["heldout_nats"] - peer["heldout_nats"])
             spent["muon"].append(ours["cpu_s"] / ours["steps"])
     summary = {
@@ -98,6 +118,10 @@ def main() -> None:
         "cpu_s_per_step": {kind: statistics.median(values) for kind, values in spent.items()},
     }
     print(json.dumps(summary), flush=True)
+
+
+def _rows(path: Path | None) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path and path.is_file() else []
 
 
 def _nats(run: dict) -> float:
