@@ -40,3 +40,18 @@ def test_a_window_is_scored_alike_alone_and_in_company(setting):
         (alone,) = score(model, [window], sizes)
         assert np.allclose(alone.nats_T, one.nats_T, atol=1e-5)
         assert (alone.likeliest_T == one.likeliest_T).all() and (alone.bytes_T == one.bytes_T).all()
+
+
+def test_windows_that_differ_in_their_last_token_alone_are_read_once(setting):
+    model, reader, sizes = setting
+    base, rows = reader.document(0)[:20], []
+    windows = [np.append(base, last) for last in (5, 9, 5, 30)] + [reader.document(1)[:21]]
+    alone = [score(model, [window], sizes)[0] for window in windows]
+    hook = model.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    together = score(model, windows, sizes)
+    hook.remove()
+    assert rows == [2]
+    for one, other in zip(alone, together, strict=True):
+        assert np.allclose(one.nats_T, other.nats_T, atol=1e-5)
+        assert (one.likeliest_T == other.likeliest_T).all() and (one.bytes_T == other.bytes_T).all()
+    assert together[0].bits == together[2].bits != together[1].bits
