@@ -12,6 +12,7 @@ import typer
 from orchestration import ablating, crawl, diff, labels, policies, search, takedowns, versions
 from orchestration.collecting import ending_uncollected, seldom_collecting
 from orchestration.options import HomeOption, Json, speaks_plainly
+from orchestration.serving import command as serving
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -119,6 +120,7 @@ app.command("reach")(speaks_plainly(seldom_collecting()(takedowns.reach)))
 app.command("diff")(speaks_plainly(diff.diff))
 app.command("ablate")(speaks_plainly(ablating.ablate))
 app.command("search")(speaks_plainly(search.search))
+app.command("serve")(serving.serve)
 
 
 @app.command()

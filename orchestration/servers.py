@@ -72,7 +72,7 @@ def serve(
     pages = _pages(settings)
     servers = [pages, _dagster(port, pages.address), _mlflow(mlflow_port, place.mlflow_uri, place.mlflow)]
     for server in servers:
-        _refuse_taken(server)
+        refuse_taken(server)
     home, console = prepare(root), Console()
     logs = home.root / "logs"
     logs.mkdir(exist_ok=True)
@@ -132,7 +132,8 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _refuse_taken(server: Server) -> None:
+def refuse_taken(server: Server) -> None:
+    """Raises PortTaken where the server could not listen."""
     with socket.socket(_family(server.host)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

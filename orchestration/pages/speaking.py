@@ -67,10 +67,22 @@ class _Asked:
 
 
 class Speaker:
-    """The program of one home. `limits`: fields of models.inference.lines.Limits. `log`: where its stderr goes."""
+    """The program of one home. `limits`: fields of models.inference.lines.Limits. `log`: where its stderr goes.
 
-    def __init__(self, log: Path, limits: Mapping[str, int] | None = None, *, stall_s: float = STALL_S) -> None:
+    most_texts, most_questions: that may be under way or wait at once; more are Unanswered.
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        limits: Mapping[str, int] | None = None,
+        *,
+        stall_s: float = STALL_S,
+        most_texts: int = MOST_TEXTS,
+        most_questions: int = MOST_QUESTIONS,
+    ) -> None:
         self.log, self.limits, self.stall_s = log, dict(limits or {}), stall_s
+        self.most_texts, self.most_questions = most_texts, most_questions
         self._lock = threading.Lock()  # of what follows; never held while waiting for an answer
         self._process: subprocess.Popen[bytes] | None = None
         self._asked: dict[str, _Asked] = {}
@@ -148,7 +160,7 @@ class Speaker:
         name, is_text = str(next(self._numbers)), request["ask"] in TEXTS
         with self._lock:
             texts = sum(asked.is_text for asked in self._asked.values())
-            if len(self._asked) >= MOST_QUESTIONS or (is_text and texts >= MOST_TEXTS):
+            if len(self._asked) >= self.most_questions or (is_text and texts >= self.most_texts):
                 raise Unanswered("too many people ask the models at once: try again in a moment")
             if not self._asked:
                 self._heard = time.monotonic()
@@ -180,7 +192,7 @@ class Speaker:
     def _running(self) -> subprocess.Popen[bytes]:
         """The program, started if it is not there; with the lock held. Raises Unanswered."""
         if self._closed:
-            raise Unanswered("these pages are being ended")
+            raise Unanswered("this server is being ended")
         if self._process is not None and self._process.poll() is None:
             return self._process
         if len(self._deaths) == DEATHS and time.monotonic() - self._deaths[0] < WITHIN_S:

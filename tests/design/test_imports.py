@@ -13,7 +13,7 @@ ROOMS = ["kernels", "models", "assets", "orchestration"]  # each may import thos
 HOMES = {
     "dagster": ["orchestration", "assets"],
     "mlflow": ["assets/tracking.py"],
-    "fastapi": ["orchestration/pages"],
+    "fastapi": ["orchestration/pages", "orchestration/serving"],
     "torch": ["models", "kernels/device"],
 }
 # what models and kernels may import at module level, so that they run on a bare GPU image (llvmlite: numba brings it)

@@ -193,6 +193,19 @@ def test_equal_prompts_are_read_once(model):
     assert engine.read == 90 + 19
 
 
+def test_a_text_that_paused_goes_on_and_reads_only_what_came(model):
+    """A call of a tool ends a text at a stop id; with the result behind it, it is asked for again."""
+    prompt, result = list(range(10, 80)), list(range(100, 113))
+    engine, settings = Engine(model), Sampling(max_new_tokens=40, seed=3)
+    [drawn] = run(engine, [(prompt, settings)])
+    resumed = [*prompt, *(token for token, _ in drawn), *result]
+    assert len(drawn) > 1
+    before = engine.read
+    [after] = run(engine, [(resumed, Sampling(max_new_tokens=20, seed=4))])
+    assert engine.read - before == 1 + len(result) + len(after) - 1  # the last token that was drawn had not been read
+    assert [after] == run(Engine(model, Capacity(share=False)), [(resumed, Sampling(max_new_tokens=20, seed=4))])
+
+
 def test_what_cannot_be_used_is_refused(model):
     engine = Engine(model, Capacity(cache_bytes=3 * bytes_per_page(SMALL)))
     with pytest.raises(PoolTooSmall, match="130 tokens take 5 pages of 32 tokens"):

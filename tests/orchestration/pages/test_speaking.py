@@ -136,8 +136,8 @@ def test_an_answer_that_is_late_is_not_waited_for_and_a_program_that_hangs_is_en
         speaker.close()
 
 
-def test_more_than_may_wait_are_told_so(speaker, model, monkeypatch):
-    monkeypatch.setattr(speaking, "MOST_TEXTS", 2)
+def test_more_than_may_wait_are_told_so(speaker, model):
+    speaker.most_texts = 2
     with ThreadPoolExecutor(2) as pool:
         long = [pool.submit(speaker.ask, complete(model, max_new_tokens=300)) for _ in range(2)]
         assert until(lambda: speaker.under_way == 2)
