@@ -19,6 +19,7 @@ from tests.benchmarks.timing import floor_fraction
 BENCHES = [
     "corpus",
     "crawl",
+    "decode",
     "dedup",
     "device",
     "differences",
