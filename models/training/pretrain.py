@@ -14,6 +14,7 @@ from kernels.device.logprobs import Settings
 from kernels.device.logprobs_reference import IGNORED
 from kernels.device.losses import cross_entropy
 from kernels.tokens.shards import CorruptShard, SplitReader
+from models import memory
 from models.artifacts import digest, verify
 from models.config import InputError, PretrainRecipe, Recipe, as_dict
 from models.data.ahead import Ahead
@@ -131,8 +132,12 @@ def _run(
         raise InputError(str(error)) from error
     sizes, vocab_size = token_bytes(tokenizer), tokenizer.get_vocab_size()
 
+    network = dataclasses.replace(recipe.model, vocab_size=vocab_size)
+    there = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.host_bytes(world.size)
+    if there is not None:
+        memory.check(network, pretrain, ranks=world.size, device=device.type, bytes_there=there)
     deterministic(recipe.threads, recipe.seed)
-    model = build(dataclasses.replace(recipe.model, vocab_size=vocab_size), derive(recipe.seed, "init")).to(device)
+    model = build(network, derive(recipe.seed, "init")).to(device)
     prepare(model, activation_checkpointing=pretrain.activation_checkpointing, compiled=pretrain.compiled)
     loss = spread(model, loss_of(pretrain), world, pretrain.parallel)
     optimizer = optimizer_of(model, pretrain)
