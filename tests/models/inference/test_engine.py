@@ -167,6 +167,7 @@ def test_the_likeliest_tokens_are_told_with_their_log_probabilities(model):
     engine = Engine(model)
     engine.submit([9, 8, 7], Sampling(max_new_tokens=1, temperature=0.5, top_k=3), (), top=5)
     (event,) = engine.step()
+    assert isinstance(event, Token)
     with torch.inference_mode():
         logprobs = (model(torch.tensor([[9, 8, 7]]))[0, -1].double() / 0.5).log_softmax(-1)
     values, ids = logprobs.topk(5)
