@@ -34,6 +34,7 @@ PATHS = {
     "page_quality": "/labels/classifier",
     "gradient_features": "/models/data/diverse_candidates/current",
     "scorecard": "/models",
+    "base_evaluation": "/models",
     **dict.fromkeys(MADE_DATA, "/models/data/{asset}/{digest}"),
     **dict.fromkeys(MODELS, "/models/{digest}"),
 }

@@ -301,6 +301,8 @@ def overrides(settings: Ablation) -> dict[str, Any]:
         batch_size=settings.batch_size,
         seq_len=settings.seq_len,
         learning_rate=settings.learning_rate,
+        optimizer="muon",
+        muon_learning_rate=settings.muon_learning_rate,
         warmup_steps=settings.warmup_steps,
         eval_every=never,
         sample_every=never,

@@ -39,7 +39,8 @@ class Ablation:
     steps: int  # optimizer steps of each training
     batch_size: int = 16  # sequences a step
     seq_len: int = 128  # tokens a sequence
-    learning_rate: float = 4e-3  # peak, AdamW
+    learning_rate: float = 4e-3  # peak, AdamW for embeddings and head
+    muon_learning_rate: float = 0.02  # peak, Muon for matrices of blocks: AdamW alone learns too little in so few steps
     warmup_steps: int = 10
     vocab_size: int = 2048  # of the one tokenizer, trained on the texts that no filter touched
     d_model: int = 128
