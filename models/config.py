@@ -69,6 +69,7 @@ class PretrainRecipe:
     document_masking: bool = field(default=False, metadata=OPTION)  # best_fit: a token sees its own document alone
     head: Literal["materialised", "chunked"] = field(default="materialised", metadata=OPTION)  # chunked: few logits
     parallel: Literal["ddp", "fsdp"] = field(default="ddp", metadata=OPTION)  # of several ranks: fsdp shards weights
+    micro_batch_size: int = field(default=0, metadata=OPTION)  # rows that a rank holds at once; 0: all of its rows
     activation_checkpointing: bool = field(default=False, metadata=OPTION)  # a third more time, far less memory
     compiled: bool = field(default=False, metadata=OPTION)  # blocks by torch.compile
 
@@ -80,6 +81,8 @@ class PretrainRecipe:
                 raise InputError(f"pretrain.{name} must be {' or '.join(known)}, got {getattr(self, name)!r}")
         if self.document_masking and self.packing != "best_fit":
             raise InputError("pretrain.document_masking needs pretrain.packing best_fit: windows do not know documents")
+        if self.micro_batch_size < 0:
+            raise InputError(f"pretrain.micro_batch_size must be 0 or more, got {self.micro_batch_size}")
         if self.optimizer == "muon" and self.parallel == "fsdp":
             raise InputError("pretrain.optimizer muon needs whole matrices, and parallel fsdp shards them; choose ddp")
 

@@ -1,15 +1,14 @@
 """What a training run holds in memory, part by part, said before it begins.
 
-Weights, gradients and moments are exact. Activations are what autograd keeps of one step's rows for the backward pass:
-a block keeps 4 D + 4 (H + H_kv) K + H K + 4 F numbers a token (its norms' inputs and outputs, queries and keys before
-and after norm and rotation, values, attention's output, the feed-forward part's), what a `plain` block really
-keeps is up to a tenth more (tests/models/test_memory.py). Other nets are counted alike. No torch here.
+Weights, gradients and moments are exact. Activations are what autograd keeps of one step's rows for the backward pass,
+counted from what blocks of every kind were seen to keep (`_kept`), within a seventh (tests/models/test_memory.py). Not
+counted: a bfloat16 copy of the weights on a GPU, and there the host's copy for states. No torch here.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from models.architecture import TransformerConfig
+from models.architecture import FULL, LSTM, MAMBA, NONE, SLIDING, WINDOW, TransformerConfig
 from models.config import InputError, PretrainRecipe
 
 GIB = 2**30
@@ -20,21 +19,22 @@ LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_by
 def parts(config: TransformerConfig, recipe: PretrainRecipe, *, ranks: int = 1, device: str = "cpu") -> dict[str, int]:
     """Bytes that one rank holds on its device, by part. On the CPU also the copy that a state is written from."""
     sharded = ranks if recipe.parallel == "fsdp" else 1
-    weights = 4 * config.n_params // sharded
+    weights = 4 * config.n_params
     on_matrices = 4 * sum(config.matrices(kind) for kind in config.kinds)  # Muon: one moment, elsewhere two
     moments = 2 * weights - (on_matrices if recipe.optimizer == "muon" else 0)
     width = 2 if device == "cuda" else 4  # bytes of an activation
-    tokens = -(-recipe.batch_size // ranks) * recipe.seq_len
-    block = tokens * width * _kept(config)
-    blocks = tokens * width * config.d_model * config.n_layers + block
+    rows = -(-recipe.batch_size // ranks)
+    tokens = min(rows, recipe.micro_batch_size or rows) * recipe.seq_len
+    blocks = [_kept(config, kind) for kind in config.kinds]
+    kept = config.d_model * config.n_layers + max(blocks) if recipe.activation_checkpointing else sum(blocks)
     found = {
-        "weights": weights,
-        "gradients": weights,
-        "moments": moments,
-        "activations": blocks if recipe.activation_checkpointing else block * config.n_layers,
+        "weights": weights // sharded,
+        "gradients": weights // sharded,
+        "moments": moments // sharded,
+        "activations": tokens * width * kept,
         "logits": _logits(config, recipe, tokens, device),
     }
-    return found if device == "cuda" else {**found, "the copy for states": weights + moments}
+    return found if device == "cuda" else {**found, "the copy for states": (weights + moments) // ranks}
 
 
 def check(
@@ -63,10 +63,19 @@ def host_bytes(ranks: int = 1, limits: Mapping[str, str] | None = None) -> int |
     return min(bounds) // ranks if bounds else None
 
 
-def _kept(config: TransformerConfig) -> int:
-    """Numbers that a block keeps of a token."""
-    heads, kv = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
-    return 4 * config.d_model + 4 * (heads + kv) + heads + 4 * config.d_ff
+def _kept(config: TransformerConfig, kind: str) -> int:
+    """Numbers that a block keeps of a token: inputs and outputs of norms, of the mixer and of the feed-forward part."""
+    d, heads, kv = config.d_model, config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    attention = d + 4 * (heads + kv) + heads
+    mixer = {
+        FULL: attention,
+        SLIDING: attention,
+        MAMBA: config.inner * (3 * config.d_state + 14) + 4 * d,
+        LSTM: 20 * d,
+        WINDOW: (config.window + 4) * d,
+        NONE: 0,
+    }[kind]
+    return mixer + (3 * d + 4 * config.d_ff if config.d_ff else 0)
 
 
 def _logits(config: TransformerConfig, recipe: PretrainRecipe, tokens: int, device: str) -> int:
@@ -81,7 +90,7 @@ def _advice(found: Mapping[str, int], recipe: PretrainRecipe) -> str:
     if largest == "logits" and recipe.head == "materialised":
         return "set pretrain.head to chunked"
     if largest == "activations":
-        fewer = "lower pretrain.batch_size or seq_len"
+        fewer = "lower pretrain.micro_batch_size (rows at once; the same gradient)"
         return fewer if recipe.activation_checkpointing else f"set pretrain.activation_checkpointing, or {fewer}"
     if recipe.parallel == "ddp":
         return "take a smaller recipe, or shard it over GPUs (pretrain.parallel fsdp, optimizer adamw, more ranks)"

@@ -126,7 +126,6 @@ def step_once(
     finite on one of them stops all before any weight changes. What `watch` calls a spike is not taken: weights and
     moments stay.
     """
-    optimizer.zero_grad(set_to_none=True)
     loss.backward()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     length = gradient_norm([weight.grad for weight in parameters if weight.grad is not None])
@@ -141,6 +140,7 @@ def step_once(
             optimizer.step()
         except NonFiniteTraining as error:
             raise NonFiniteTraining(f"step {step}: {error}") from error
+    optimizer.zero_grad(set_to_none=True)
     return value, norm
 
 

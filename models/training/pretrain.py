@@ -27,6 +27,7 @@ from models.nets.mixed import build
 from models.nets.transformer import Transformer
 from models.recipes import resolve
 from models.seeds import derive
+from models.training.accumulating import in_pieces
 from models.training.checkpoint import save_final
 from models.training.loop import LoopSettings, autocast, choose_device, deterministic, train
 from models.training.losses import Loss, token_loss
@@ -73,6 +74,17 @@ class Batch:
     ids_BT: Tensor
     targets_BT: Tensor | None = None  # bool, of the next tokens
     segments_BT: Tensor | None = None
+
+
+def cut(batch: Batch, rows: int) -> list[tuple[Batch, int]]:
+    """A batch in pieces of so many rows, with the targets of each."""
+    tensors = (batch.ids_BT, batch.targets_BT, batch.segments_BT)
+    pieces = []
+    for first in range(0, len(batch.ids_BT), rows):
+        piece = Batch(*(None if one is None else one[first : first + rows] for one in tensors))  # type: ignore[arg-type]
+        targets = piece.ids_BT[:, 1:].numel() if piece.targets_BT is None else int(piece.targets_BT.sum())
+        pieces.append((piece, targets))
+    return pieces
 
 
 def loss_of(recipe: PretrainRecipe) -> Callable[[Transformer, Batch], Loss]:
@@ -140,6 +152,8 @@ def _run(
     model = build(network, derive(recipe.seed, "init")).to(device)
     prepare(model, activation_checkpointing=pretrain.activation_checkpointing, compiled=pretrain.compiled)
     loss = spread(model, loss_of(pretrain), world, pretrain.parallel)
+    if 0 < pretrain.micro_batch_size < pretrain.batch_size // world.size:
+        loss = in_pieces(loss, lambda batch: cut(batch, pretrain.micro_batch_size), world)
     optimizer = optimizer_of(model, pretrain)
     settings = as_dict(pretrain)
     loader = loader_of(training, settings, recipe.seed)

@@ -39,7 +39,7 @@ def test_options_at_their_default_leave_the_spelling_of_a_recipe_alone(name):
     assert later == {
         "qk_norm", "net", "layers", "window", "activation", "softcap", "value_tables", "residual_weights", "d_state",
         "d_conv", "expand", "optimizer", "muon_learning_rate", "skip_spikes", "packing", "document_masking", "head",
-        "parallel", "activation_checkpointing", "compiled",
+        "parallel", "micro_batch_size", "activation_checkpointing", "compiled",
     }  # fmt: skip
     assert from_dict(PretrainRecipe, as_dict(recipe)["pretrain"]) == recipe.pretrain
     chosen = dataclasses.replace(recipe.pretrain, optimizer="muon")

@@ -123,6 +123,19 @@ def test_options_train_repeatably_and_are_told_in_the_manifest(tmp_path, pretrai
     assert named.equals(loader.documents(2)) and set(named["doc_id"].to_pylist()) <= set(table["doc_id"].to_pylist())
 
 
+@pytest.mark.parametrize("options", [{}, {"packing": "best_fit", "head": "chunked"}, {"packing": "best_fit"}])
+def test_a_batch_in_pieces_is_the_same_batch(tmp_path, pretrain_config, silent, options):
+    for rows in (0, 1, 3):
+        changed = override_pretrain(pretrain_config, **options, micro_batch_size=rows, log_every=1)
+        pretrain.run(pretrain_config | {"overrides": changed}, tmp_path / str(rows), silent)
+    whole, *others = ([r["metrics"] for r in read_metrics(tmp_path / str(rows))] for rows in (0, 1, 3))
+    assert len(whole) == 13
+    for curve in others:
+        for found, expected in zip(curve, whole, strict=True):
+            names = {"loss", "grad_norm", "nats_per_token", "bpb_heldout"} & set(expected)
+            assert {n: found[n] for n in names} == pytest.approx({n: expected[n] for n in names}, rel=2e-6)
+
+
 def override_pretrain(config, **options):
     changes = config["overrides"]
     return changes | {"pretrain": changes["pretrain"] | options}

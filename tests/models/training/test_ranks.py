@@ -58,6 +58,15 @@ def test_any_number_of_ranks_learns_what_one_learns(runs, base_model_dir, case):
     assert consumed[0] == consumed[1], "the same global batches were read"
 
 
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_ranks_that_take_their_rows_in_pieces_learn_the_same(base_model_dir, pretrain_config, tmp_path, parallel):
+    config = config_with(pretrain_config, parallel=parallel, micro_batch_size=1)
+    assert together(2, pretrained, config, tmp_path) == [0, 0]
+    names = ("loss", "grad_norm", "bpb_heldout")
+    for (_, found), (_, expected) in zip(curve(tmp_path, *names), curve(base_model_dir.parent, *names), strict=True):
+        assert found == pytest.approx(expected, rel=5e-6)
+
+
 def resumed(source: Path, step: int, out: Path) -> Path:
     """A work directory that holds one state of another run, and its curves."""
     shutil.copytree(source / "checkpoints" / f"step-{step}", out / "checkpoints" / f"step-{step}")
