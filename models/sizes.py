@@ -15,6 +15,7 @@ from models.architecture import TransformerConfig
 from models.config import InputError, PretrainRecipe, Recipe
 
 SEQ_LEN = 2048
+ROWS_AT_ONCE = 16  # of a rank: 57 GiB of activations at 1B in bfloat16 (models/memory.py), products still large
 TIED_ABOVE = 0.25  # of the parameters: a vocabulary that takes more than that is not held twice (SmolLM2, Qwen3 0.6B)
 TOKENS_PER_PARAMETER = 20.0  # Hoffmann et al. 2022 (arXiv 2203.15556)
 WIDTH_OF_SFT = 192  # d_model at which the instruction stage's rate was chosen (the demo)
@@ -127,6 +128,7 @@ def pretraining(params: int, *, tokens_per_parameter: float = TOKENS_PER_PARAMET
         skip_spikes=True,
         packing="best_fit",
         head="chunked",
+        micro_batch_size=ROWS_AT_ONCE,
     )
 
 
