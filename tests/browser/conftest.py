@@ -24,7 +24,7 @@ REPO = Path(__file__).resolve().parents[2]
 NPM = REPO / ".venv" / "npm" / "node_modules"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
-UP_S, WAIT_MS = 180, 60_000
+UP_S, WAIT_MS = 180, 120_000
 
 
 def npm_file(path: str) -> Path:

@@ -47,7 +47,7 @@ def attacked_tab(chromium, request) -> Iterator[tuple[Any, list[str]]]:
     """A browser's page and what went wrong on it."""
     context = chromium.new_context(bypass_csp=request.param == "escaping alone")
     page, wrong = context.new_page(), []
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)  # the first text of a fresh checkout waits until the engine is compiled
     page.on("dialog", lambda dialog: (wrong.append(f"dialog on {page.url}: {dialog.message}"), dialog.dismiss()))
     page.on("request", lambda asked: None if at_home(asked.url) else wrong.append(f"{page.url} asked for {asked.url}"))
     page.on("pageerror", lambda error: wrong.append(f"{page.url}: {error}"))
