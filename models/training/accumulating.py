@@ -38,6 +38,7 @@ def in_pieces(
             torch.stack([value for value, *_ in found]).sum(),
             {name: sum(part.metrics[name] * share for _, part, share in found) for name in names},
             tokens=sum(part.tokens for _, part, _ in found),
+            totals={name: sum(part.totals[name] for _, part, _ in found) for name in found[0][1].totals},
         )
 
     return whole

@@ -45,11 +45,11 @@ def prepare(model: Transformer, *, activation_checkpointing: bool = False, compi
 class Spread:
     """A loss function over all ranks: value and metrics of its answers average over ranks to those of the global batch.
 
-    Called with the model that it was made with. `alone` is the loss function of this rank's rows.
+    Called with the model that it was made with.
     """
 
-    def __init__(self, module: nn.Module, alone: LossOf) -> None:
-        self.module, self.alone = module, alone
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
 
     def __call__(self, _model: Transformer, batch: Any) -> Loss:
         value, result = self.module(batch)
@@ -70,24 +70,24 @@ def spread(model: Transformer, loss: LossOf, world: World, parallel: Parallel = 
         # with this the buckets never change: a run that goes on adds up in the order of one that was never stopped
         warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
         wrapped = DistributedDataParallel(task, find_unused_parameters=True, gradient_as_bucket_view=True)
-        return Spread(wrapped, loss)
+        return Spread(wrapped)
     mesh = init_device_mesh(model.embedding.weight.device.type, (world.size,))
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(task, mesh=mesh)
-    return Spread(task, loss)
+    return Spread(task)
 
 
-def whole(model: Transformer, world: World, *, on_every_rank: bool = False) -> Transformer:
+def whole(model: Transformer, world: World) -> Transformer:
     """A model with all weights here: the very one unless it is sharded, else a copy. All ranks must ask.
 
-    Only rank 0 (or every rank) gets the weights; the others' copies must not be used.
+    Only rank 0 gets the weights; what the others get must not be used.
     """
     parameters = dict(model.named_parameters())
     if not any(isinstance(weight, DTensor) for weight in parameters.values()):
         return model
     places, copy = {}, model
-    if world.leads or on_every_rank:
+    if world.leads:
         with torch.random.fork_rng(devices=[]):  # torch's layers draw weights before they are given theirs
             copy = Transformer(model.config).to(model.embedding.weight.device).train(model.training)
         places = dict(copy.named_parameters())
