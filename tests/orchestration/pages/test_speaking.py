@@ -103,8 +103,9 @@ def test_a_refusal_is_the_programs_own(speaker, model):
 def test_a_program_that_was_killed_is_started_anew(speaker, model):
     speaker.ask(complete(model))
     first = speaker.pid
+    os.kill(first, signal.SIGSTOP)  # or the text might be done before one has looked
     with ThreadPoolExecutor(1) as pool:
-        lost = pool.submit(speaker.ask, complete(model, max_new_tokens=4000))
+        lost = pool.submit(speaker.ask, complete(model))
         assert until(lambda: speaker.under_way == 1)
         os.kill(first, signal.SIGKILL)
         with pytest.raises(Unanswered, match="started anew"):
@@ -138,13 +139,17 @@ def test_an_answer_that_is_late_is_not_waited_for_and_a_program_that_hangs_is_en
 
 def test_more_than_may_wait_are_told_so(speaker, model):
     speaker.most_texts = 2
-    with ThreadPoolExecutor(2) as pool:
-        long = [pool.submit(speaker.ask, complete(model, max_new_tokens=300)) for _ in range(2)]
+    speaker.ask({"ask": "status"})
+    os.kill(speaker.pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(speaker.ask, complete(model)) for _ in range(2)]
         assert until(lambda: speaker.under_way == 2)
         with pytest.raises(Unanswered, match="too many"):
             speaker.ask(complete(model))
-        assert speaker.ask({"ask": "status"})["event"] == "answer"
-        assert {one.result()["event"] for one in long} == {"done"}
+        status = pool.submit(speaker.ask, {"ask": "status"})
+        os.kill(speaker.pid, signal.SIGCONT)
+        assert status.result()["event"] == "answer"
+        assert {one.result()["event"] for one in waiting} == {"done"}
 
 
 def test_the_program_ends_with_who_asks_it(tmp_path, model):
