@@ -19,8 +19,8 @@ help:  ## list the commands
 demo: $(VENV)/.core  ## run the whole graph on the bundled crawl and print what it made
 	$(BIN)/stemma demo
 
-test: $(VENV)/.dev  ## run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## run the tests, on up to four processors
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 slow: $(VENV)/.dev  ## run the tests that take minutes: several seeds, kills, parity at size
 	$(BIN)/python -m pytest -m slow

@@ -1,14 +1,15 @@
 """Fixtures that many rooms share: where the bundled and the larger shared data lie."""
 
+import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
-from tests.small_demo import CRAWL, Demo
+from tests.small_demo import CRAWL, Demo, copy_home
 
 # OpenMP threads that wait by spinning starve each other when tests share the cores
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -35,27 +36,44 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def block_list_cache(tmp_path_factory) -> Path:
-    """A cache folder for the block lists' hash arrays, built once for all tests that need them."""
-    return tmp_path_factory.mktemp("block-lists")
+def among_workers(tmp_path_factory) -> Path:
+    """A folder that all processes of this run of the tests share."""
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    shared.mkdir(exist_ok=True)
+    return shared
 
 
 @pytest.fixture(scope="session")
-def small_crawl(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("crawl")
+def block_list_cache(among_workers: Path) -> Path:
+    """A cache folder for the block lists' hash arrays, built once for all tests that need them."""
+    folder = among_workers / "block-lists"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_crawl(among_workers: Path) -> Path:
+    root = among_workers / "crawl"
     bundled = REPO / "tests" / "data" / "crawl" / "web-sample-2024"
-    for snapshot, files in CRAWL.items():
-        (root / snapshot).mkdir()
-        for name in files:
-            shutil.copy(bundled / name, root / snapshot)
+    with FileLock(among_workers / "crawl.lock"):
+        for snapshot, files in CRAWL.items():
+            (root / snapshot).mkdir(parents=True, exist_ok=True)
+            for name in files:
+                if not (root / snapshot / name).exists():
+                    shutil.copy(bundled / name, root / snapshot)
     return root
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory, small_crawl: Path, block_list_cache: Path) -> Demo:
-    """One whole demo with the smoke recipe on a part of the bundled crawl, run once for all tests that look at one."""
-    home = tmp_path_factory.mktemp("smoke") / "home"
-    home.mkdir()
-    (home / "cache").symlink_to(block_list_cache)
-    demo = Demo(home, small_crawl)
-    return replace(demo, report=demo.run())
+def smoke(among_workers: Path, tmp_path_factory, small_crawl: Path, block_list_cache: Path) -> Demo:
+    """One whole demo with the smoke recipe on a part of the bundled crawl, for all tests that look at one. It is run
+    once; each process of the tests has a copy of its home."""
+    made, report = among_workers / "smoke" / "home", among_workers / "smoke.json"
+    with FileLock(among_workers / "smoke.lock"):
+        if not report.exists():
+            made.mkdir(parents=True)
+            (made / "cache").symlink_to(block_list_cache)
+            report.write_text(json.dumps(Demo(made, small_crawl).run()))
+    home = copy_home(made, tmp_path_factory.mktemp("smoke") / "home")
+    return Demo(home, small_crawl, json.loads(report.read_text()))

@@ -20,7 +20,7 @@ from pathlib import Path
 PROGRAMS = ("ceph", "ceph-authtool", "ceph-mgr", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 PACKAGES = "radosgw ceph-mon ceph-osd ceph-mgr"
 KEY, SECRET = "stemma-key", "stemma-secret"
-START_S = 90
+START_S = 300
 CONFIGURATION = """\
 [global]
 fsid = {fsid}

@@ -146,7 +146,7 @@ def test_two_writers_of_one_partition_never_leave_a_mixture(lake):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert not errors
     found = ids(lake.scan("t", snapshot="A"))
     assert found in [{f"{tag}{i}" for i in range(3)} for tag in "xyz"]
@@ -287,7 +287,7 @@ def test_concurrent_pointers_never_share_a_number(tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     pointers = sorted((tmp_path / "home/artifacts/m/versions/all").glob("*.json"))
     assert [int(p.stem) for p in pointers] == list(range(1, 9))
     assert len({json.loads(p.read_text())["digest"] for p in pointers}) == 8

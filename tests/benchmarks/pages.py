@@ -137,7 +137,7 @@ def served(home: Path, crawl: Path | None, policy: str | None) -> Iterator[tuple
             yield client, psutil.Process(server.pid)
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(300)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ REPO = Path(__file__).resolve().parents[2]
 NPM = REPO / ".venv" / "npm" / "node_modules"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
-UP_S, WAIT_MS = 180, 120_000
+UP_S, WAIT_MS = 600, 300_000
 
 
 def npm_file(path: str) -> Path:
@@ -47,7 +47,7 @@ def wait_until_up(process: subprocess.Popen[bytes], address: str, seconds: float
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the server for {address} ended by itself"
         try:
-            httpx.get(address, timeout=5)
+            httpx.get(address, timeout=60)
             return
         except httpx.TransportError:
             time.sleep(0.2)
@@ -129,7 +129,7 @@ def serve(tmp_path_factory) -> Iterator[Callable[..., str]]:
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(20)
+        process.wait(300)
 
 
 @pytest.fixture(scope="session")

@@ -78,10 +78,10 @@ def test_axe_finds_no_serious_fault(chromium, address, pages_to_see, look):
     assert faults == []
 
 
-def wait_until_made(address: str, seconds: float = 120) -> None:
+def wait_until_made(address: str, seconds: float = 600) -> None:
     """Returns when the page no longer loads itself again because something is still being counted."""
     deadline = time.monotonic() + seconds
-    while "refresh" in httpx.get(address, timeout=60, follow_redirects=True).headers:
+    while "refresh" in httpx.get(address, timeout=300, follow_redirects=True).headers:
         assert time.monotonic() < deadline, f"{address} is still being made after {seconds} s"
         time.sleep(0.5)
 

@@ -37,7 +37,7 @@ def desk(home, tmp_path_factory) -> Iterator[str]:
         yield f"http://127.0.0.1:{ports[2]}"
     finally:
         started.send_signal(signal.SIGINT)
-        started.wait(60)
+        started.wait(300)
 
 
 def number(text: str) -> int:

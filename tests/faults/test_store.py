@@ -49,7 +49,7 @@ def port():
     words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(chosen)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while True:
                 try:
                     socket.create_connection(("127.0.0.1", chosen)).close()

@@ -54,7 +54,7 @@ def daemon(tmp_path, monkeypatch, block_list_cache) -> Iterator[tuple[Path, dg.D
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(60)
+            process.wait(300)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
 

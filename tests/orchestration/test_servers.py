@@ -17,7 +17,7 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 STEMMA = [sys.executable, "-m", "orchestration.cli"]
-LONGEST_S = 240
+LONGEST_S = 900
 TOKEN = "a-token-of-some-length"
 
 
@@ -30,7 +30,7 @@ def free_port() -> int:
 def ask(url: str) -> tuple[int, str]:
     """Status and body; redirects are followed."""
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=300) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -103,7 +103,7 @@ class Ui:
 
     def end(self, asked: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(asked)
-        return self.process.wait(60)
+        return self.process.wait(300)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_one_address_leads_to_all_three_and_one_signal_ends_them(tmp_path, start
     assert len(below) >= 3
     assert ui.end(signal.SIGINT) == 0
     assert not any(answers(port) for port in (ui.pages, ui.dagster, ui.mlflow))
-    deadline = time.monotonic() + 10  # a killed process takes a moment
+    deadline = time.monotonic() + 300  # a killed process takes a moment
     while (left := still_there(below)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
@@ -145,7 +145,7 @@ def test_a_server_that_dies_is_named_and_the_others_end(tmp_path, started):
     assert not any(TOKEN in line for line in below.values()), "a list of processes shows no token"
     [pages] = [pid for pid, line in below.items() if "orchestration.pages" in line]
     os.kill(pages, signal.SIGKILL)
-    assert ui.process.wait(60) == 1
+    assert ui.process.wait(300) == 1
     assert f"pages ended by itself; its log is {ui.home / 'logs' / 'pages.log'}" in ui.said.read_text()
     assert not any(answers(port) for port in (ui.pages, ui.dagster, ui.mlflow))
 
@@ -184,6 +184,6 @@ def test_pages_alone_answer_for_an_empty_home_and_end_when_asked(tmp_path):
         assert ask(f"http://127.0.0.1:{port}/login?text=somebody-wrote-this")[0] == 200
     finally:
         process.send_signal(signal.SIGINT)
-        _, log = process.communicate(timeout=60)
+        _, log = process.communicate(timeout=300)
     assert "Traceback" not in log
     assert "somebody-wrote-this" not in log, "an address can hold a person's text, so none is logged"

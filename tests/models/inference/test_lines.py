@@ -218,7 +218,7 @@ def test_models_are_seen_and_let_go(base_model_dir, speak):
 def test_the_command_answers_on_its_pipes_alone(speak, config_file):
     command = [sys.executable, "-m", "models", "serve-lines", "--config", str(config_file({"threads": 1}))]
     lines = "".join(json.dumps(one) + "\n" for one in (speak("1", 5), {"id": "2", "ask": "status"}))
-    done = subprocess.run(command, cwd=REPO, input=lines, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, cwd=REPO, input=lines, capture_output=True, text=True, check=True, timeout=300)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert of(events, "1") == ask(speak("1", 5))
     assert of(events, "2")[0]["event"] == "answer"
@@ -233,7 +233,7 @@ def test_the_command_ends_when_nobody_reads(speak, config_file):
         program.stdout.close()
         program.stdin.write(json.dumps(speak("1", 5)).encode() + b"\n")
         program.stdin.flush()
-        assert program.wait(120) == 0
+        assert program.wait(300) == 0
 
 
 def test_a_model_whose_copy_has_no_room_says_the_same_without_an_engine(base_model_dir, speak):

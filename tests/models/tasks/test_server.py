@@ -124,7 +124,7 @@ def test_a_slow_server_is_a_timeout_and_not_a_hang():
     release = threading.Event()
 
     def slow(request, times):
-        release.wait(20)
+        release.wait(300)
 
     with ChatServer(slow) as server:
         with pytest.raises(TeacherUnavailable, match="ReadTimeout"):

@@ -115,7 +115,7 @@ def struck(world: int, place: Path, draw: random.Random) -> int:
     """Kills one rank of a run that saves without end, or all, at a random moment; returns the step that is left."""
     acknowledged = place / "acknowledged"
     ranks = begun(world, saving, place / "checkpoints", acknowledged)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not acknowledged.exists():
         assert time.monotonic() < deadline and all(rank.exitcode is None for rank in ranks)
         time.sleep(0.002)
@@ -126,7 +126,7 @@ def struck(world: int, place: Path, draw: random.Random) -> int:
         for rank in ranks:
             rank.kill()
     for rank in ranks:
-        rank.join(30)
+        rank.join(300)
         assert rank.exitcode is not None, "a rank hangs on a dead one"
         assert rank.exitcode == -signal.SIGKILL or rank.exitcode == 1
     newest = latest_state(place / "checkpoints")

@@ -27,7 +27,7 @@ from models.training.states import StateWriter, snapshot
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["tests.models.training.together"])
-LIMIT_S = 120
+LIMIT_S = 300
 TINY = TransformerConfig(
     vocab_size=97, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, d_ff=64, max_seq_len=16
 )

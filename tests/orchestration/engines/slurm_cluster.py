@@ -98,7 +98,7 @@ class SlurmCluster:
         if daemon := self.daemons.pop(name, None):
             daemon.terminate()
             try:
-                daemon.wait(10)
+                daemon.wait(30)
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
@@ -125,7 +125,7 @@ class SlurmCluster:
                 continue
         return None
 
-    def wait(self, what: Callable[[], object], said: str, seconds: float = 30.0) -> None:
+    def wait(self, what: Callable[[], object], said: str, seconds: float = 300.0) -> None:
         """Until it holds; fails with the daemons' logs when it never does."""
         deadline = time.monotonic() + seconds
         while not what():

@@ -64,7 +64,7 @@ def kill_when_busy(heartbeat: Path, times: int) -> threading.Thread:
 
     def hunt() -> None:
         killed: set[int] = set()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while len(killed) < times and time.monotonic() < deadline:
             for worker in workers():
                 if worker.pid not in killed and heartbeat.exists() and worker.cpu_times().user > 0.15:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 REPO = Path(__file__).resolve().parents[3]
-START_S, END_S = 180, 30
+START_S, END_S = 600, 60
 GRAPH = "from orchestration import graph\n\ndefs = graph.build()\n"
 ALONE = """\
 load_from:
@@ -65,7 +65,7 @@ def dagster_of(home: Path, settings: Mapping[str, str], log: Path, *, sensors: b
 def _is_up(address: str) -> bool:
     query = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } } }"
     try:
-        answer = httpx.post(f"{address}/graphql", json={"query": query}, timeout=20, trust_env=False)
+        answer = httpx.post(f"{address}/graphql", json={"query": query}, timeout=300, trust_env=False)
         entries = answer.json()["data"]["workspaceOrError"]["locationEntries"]
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return False

@@ -14,7 +14,7 @@ from orchestration.comparing import FOLDER, keep, kept
 from orchestration.pages.settings import PageSettings
 from tests.small_demo import copy_home
 
-LONGEST_S = 120
+LONGEST_S = 900
 
 
 def asked(client, address: str):

@@ -27,6 +27,7 @@ from orchestration.pages.shelf import Shelf
 from tests.assets.conftest import HereEngine
 from tests.assets.takedown_crawl import SNAPSHOT
 from tests.assets.takedown_home import make_tables, write_home
+from tests.bounded import in_bounded_work
 from tests.browser import hostile_crawl
 from tests.browser.conftest import OURS
 from tests.orchestration.pages.shown import Page, foreign
@@ -84,9 +85,8 @@ def test_nothing_of_a_hostile_page_gets_out(pages_of, hostile, panel):
     client, shelf = pages_of(home, STEMMA_CRAWL=str(crawl)), Shelf(home)
     assert set(shelf.rows()["doc_id"]) < set(ids) and shelf.rows().height >= 5, "all but those that no reader takes"
     for row in shelf.rows().iter_rows(named=True):
-        began = time.process_time()
-        answer = client.get(address(row, panel=panel) if panel else address(row))
-        assert time.process_time() - began < 5
+        with in_bounded_work():
+            answer = client.get(address(row, panel=panel) if panel else address(row))
         assert answer.status_code == 200
         assert len(answer.content) < LARGEST
         assert foreign(answer.text, "document") == []
@@ -110,9 +110,8 @@ def test_the_parts_of_a_text_can_be_walked_from_end_to_end():
 
 def test_hostile_sources_are_marked_in_bounded_time():
     for source in ("<script>" * 100_000, "<!--" * 200_000, "<" * 1_000_000, "<a>w " * 200_000, "&amp;" * 200_000):
-        began = time.process_time()
-        origins(source, "word " * 500_000)
-        assert time.process_time() - began < 5
+        with in_bounded_work():
+            origins(source, "word " * 500_000)
 
 
 # ---- provenance and source ----
@@ -334,7 +333,7 @@ def test_holders_are_those_that_reach_names(pages, smoke, in_corpus):
     from assets.steps.scopes import scope
 
     row = in_corpus.row(0, named=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while "hx-trigger" in (said := pages.get(address(row, panel="holders"), headers=HX).text):
         assert time.monotonic() < deadline
         time.sleep(0.5)

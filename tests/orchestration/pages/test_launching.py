@@ -32,7 +32,7 @@ from orchestration.runs import ASKED_BY
 from tests.orchestration.pages.serving import REPO, dagster_of, free_port
 
 BUNDLED = REPO / "tests" / "data" / "crawl" / "web-sample-2024" / "dolma-sample-0000.warc.gz"
-LONGEST_S = 300
+LONGEST_S = 900
 
 
 def site_at(home: Path, dagster: str) -> Site:

@@ -49,7 +49,7 @@ def complete(model: Path, seed: int = 1, **controls) -> dict:
     return {"ask": "complete", "model": str(model), "prompt": "The", "seed": seed, "max_new_tokens": 8} | controls
 
 
-def until(holds, timeout_s: float = 30.0) -> bool:
+def until(holds, timeout_s: float = 300.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while not holds() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -245,7 +245,7 @@ def test_applying_is_a_run_whose_report_is_then_on_the_page(home, whole, tmp_pat
         answer = send(client, "/takedown/apply")
         assert answer.status_code == 303, answer.text
         place = answer.headers["location"].partition("#")[0]
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while "success" not in (shown := client.get(place).text):
             assert time.monotonic() < deadline and "failed" not in shown, (tmp_path / "dagster.log").read_text()[-3000:]
             time.sleep(1)

@@ -2,12 +2,12 @@
 takes long."""
 
 import random
-import time
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.pages.word_diff import difference
+from tests.bounded import in_bounded_work
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "dd", "e.", "\n"]), max_size=24)
 
@@ -51,10 +51,6 @@ def test_hostile_texts_take_no_longer_than_others():
     same, few = "a " * 5_000_000, " ".join(draw.choice("ab") for _ in range(200_000))
     line = "x" * 10_000_000
     for a, b in ((same, few), (few, same), (line, line[:-1]), (few, few[::-1]), (line, "")):
-        began = time.process_time()
-        found = difference(a, b)
-        assert time.process_time() - began < 2
+        with in_bounded_work():
+            found = difference(a, b)
         assert found.a_compared <= 100_000 and found.b_compared <= 100_000
-    began = time.process_time()
-    difference(few, few[::-1])
-    assert time.process_time() - began < 2

@@ -81,17 +81,17 @@ def serving(home: Path, **settings) -> Iterator[httpx.Client]:
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.02)
     headers = {"authorization": f"Bearer {made.token}"} if made.token else {}
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, headers=headers, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300, headers=headers, trust_env=False) as client:
             client.app = app  # type: ignore[attr-defined]
             yield client
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(300)
         os.environ.pop("STEMMA_HOME") if before is None else os.environ.update(STEMMA_HOME=before)
 
 

@@ -172,11 +172,11 @@ def test_who_hangs_up_frees_the_model(server):
     with pytest.raises(httpx.ReadTimeout):
         server.post("/v1/completions", json={**BASE, "max_tokens": 500, "n": 16, "temperature": 5}, timeout=0.05)
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(until_idle, speaker).result(30)
+        assert pool.submit(until_idle, speaker).result(300)
 
 
 def until_idle(speaker) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while speaker.under_way and time.monotonic() < deadline:
         time.sleep(0.05)
     return speaker.under_way == 0
