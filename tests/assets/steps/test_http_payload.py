@@ -69,6 +69,7 @@ def test_body_that_is_plainly_not_encoded_is_taken_as_it_is(coding):
         ("br", brotli(PAGE)[:-6]),
         ("novel", b"anything"),
     ],
+    ids=["gzip cut", "gzip damaged", "deflate cut", "br cut", "unknown"],  # gzip's bytes hold the time
 )
 def test_broken_coding_is_a_typed_failure(coding, body):
     with pytest.raises(BadPayload) as caught:
