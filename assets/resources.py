@@ -10,9 +10,8 @@ from typing import Any, Protocol
 
 import dagster as dg
 
+from assets import chosen
 from assets.lake import Lake
-
-BUNDLED_CRAWL = Path(__file__).resolve().parents[1] / "tests" / "data" / "crawl"
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -25,7 +24,7 @@ class LakeResource(dg.ConfigurableResource):
     @property
     def path(self) -> Path:
         """The home directory, absolute."""
-        return Path(self.home or os.environ.get("STEMMA_HOME") or "var").absolute()
+        return chosen.home_path(self.home)
 
     @property
     def pages_address(self) -> str:
@@ -45,7 +44,7 @@ class CrawlResource(dg.ConfigurableResource):
     @property
     def place(self) -> str:
         """The crawl root."""
-        return self.root or os.environ.get("STEMMA_CRAWL") or str(BUNDLED_CRAWL)
+        return chosen.crawl_root(self.root)
 
 
 class RecipeResource(dg.ConfigurableResource):
@@ -58,26 +57,21 @@ class RecipeResource(dg.ConfigurableResource):
 
     def chosen(self, home: Path) -> str:
         """The recipe's name for this home."""
-        remembered = home / "recipe"
-        if self.name or os.environ.get("STEMMA_RECIPE"):
-            return self.name or os.environ["STEMMA_RECIPE"]
-        return remembered.read_text().strip() if remembered.is_file() else "demo"
+        return chosen.recipe_name(home, self.name)
 
     def chosen_policy(self, home: Path) -> str:
         """The policy's name, or the path of its file, for this home. Raises PolicyError."""
-        from assets.policy.own import chosen, located  # light, but the package around it is not
-
-        return located(self.policy or os.environ.get("STEMMA_POLICY") or chosen(home), home)
+        return chosen.policy_name(home, self.policy)
 
     @property
     def evaluation_sets(self) -> str | None:
         """The folder of the evaluation sets that pages are compared with; None: the bundled samples."""
-        return self.sets or os.environ.get("STEMMA_EVALUATION_SETS") or None
+        return chosen.evaluation_sets(self.sets)
 
     @property
     def heldout_sets(self) -> str | None:
         """The folder of texts from elsewhere that corpora are compared on; None: pages of the crawl alone."""
-        return self.heldout or os.environ.get("STEMMA_HELDOUT_SETS") or None
+        return chosen.heldout_sets(self.heldout)
 
 
 class Engine(Protocol):

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from assets import tracking
-from assets.crawl import snapshots
+from assets.crawl_roots import snapshots
 from assets.resources import CrawlResource, Progress, RecipeResource
 from orchestration import graph
 from orchestration.engines.choose import engine

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from assets.crawl import SUFFIXES
+from assets.crawl_roots import SUFFIXES
 from assets.steps.pipeline import InputMissing
 
 WACZ = ".wacz"

@@ -7,15 +7,22 @@ the data versions it was made from, and the present state is compared with that 
 import graphlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import dagster as dg
+from orchestration.history import WHOLE, History, Made
 
-from assets.conventions import Group
-from orchestration.records import WHOLE, newest, verdicts
+Partitions = str | tuple[str, ...] | None  # the name of a set of dynamic partitions, fixed keys, or none
 
-if TYPE_CHECKING:
-    from dagster._core.storage.event_log.base import EventLogStorage
+
+@dataclass(frozen=True)
+class Spec:
+    """Of an asset's definition what decides whether it is current."""
+
+    asset: str
+    parents: tuple[str, ...]
+    code_version: str = ""
+    partitions: Partitions = None
+    checks: tuple[str, ...] = ()  # the blocking ones: one that did not pass since the node was made makes it outdated
 
 
 @dataclass(frozen=True, order=True)
@@ -67,124 +74,97 @@ class State:
 ConfigDigest = Callable[[Node], str | None]
 
 
-def order(definitions: dg.Definitions) -> list[dg.AssetSpec]:
-    """All asset specs, every one after those it depends on; ties by name."""
-    return ordered(definitions.resolve_all_asset_specs())
-
-
-def ordered(specs: Iterable[dg.AssetSpec]) -> list[dg.AssetSpec]:
+def ordered(specs: Iterable[Spec]) -> list[Spec]:
     """The specs, every one after those it depends on; ties by name."""
-    by_key = {spec.key: spec for spec in specs}
-    graph = {key: sorted(dep.asset_key for dep in by_key[key].deps) for key in sorted(by_key)}
-    return [by_key[key] for key in graphlib.TopologicalSorter(graph).static_order() if key in by_key]
-
-
-def partitions_of(spec: dg.AssetSpec, log: "EventLogStorage") -> list[str]:
-    """The partitions that an asset has now; [""] when it has none."""
-    definition = spec.partitions_def
-    if isinstance(definition, dg.DynamicPartitionsDefinition) and definition.name:
-        return list(log.get_dynamic_partitions(definition.name))
-    return [WHOLE] if definition is None else list(definition.get_partition_keys())
+    by_name = {spec.asset: spec for spec in specs}
+    graph = {name: sorted(by_name[name].parents) for name in sorted(by_name)}
+    return [by_name[name] for name in graphlib.TopologicalSorter(graph).static_order() if name in by_name]
 
 
 def survey(
-    specs: Iterable[dg.AssetSpec],
-    log: "EventLogStorage",
+    specs: Iterable[Spec],
+    history: History,
     config_digest: ConfigDigest,
-    checks: Mapping[str, Iterable[str]] | None = None,
     takedowns: Mapping[tuple[str, str, str], int] | None = None,
     unread: Callable[[str], Collection[str]] = lambda asset: (),
 ) -> dict[Node, State]:
-    """The state of every node, in topological order; records and experiments are never outdated and not among them.
+    """The state of every node, in topological order.
 
-    log: the event log of the Dagster instance (`instance.event_log_storage`).
     config_digest: of the configuration that a node would be made with now; None where what it reads is gone.
-    checks: names of the blocking checks of each asset; one that did not pass since the node was made makes it outdated.
     takedowns: by asset, partition and data version, the number of the one whose page that version held.
     unread: of an asset the declared inputs that it does not read as it is configured now: they are no parents of it.
     """
-    specs = [spec for spec in ordered(specs) if spec.group_name not in (Group.OPERATIONS, Group.EXPERIMENTS)]
-    by_key = {spec.key: spec for spec in specs}
-    asked: dict[dg.PartitionsDefinition | None, list[str]] = {}  # once, so a snapshot that comes meanwhile is no news
+    specs = ordered(specs)
+    by_name = {spec.asset: spec for spec in specs}
+    keys: dict[Partitions, list[str]] = {}  # asked once, so a snapshot that comes meanwhile is no news
     for spec in specs:
-        if spec.partitions_def not in asked:
-            asked[spec.partitions_def] = partitions_of(spec, log)
-    left_out = {spec.key: set(unread(spec.key.to_user_string())) for spec in specs}
-    made = newest(log, {spec.key.to_user_string(): asked[spec.partitions_def] for spec in specs})
-    passed = verdicts(log, checks or {}, {place: record.timestamp for place, record in made.items()})
+        if spec.partitions not in keys:
+            keys[spec.partitions] = _keys_of(spec.partitions, history)
+    made = history.newest({spec.asset: keys[spec.partitions] for spec in specs})
+    checks = {spec.asset: spec.checks for spec in specs if spec.checks}
+    passed = history.verdicts(checks, {place: one.timestamp for place, one in made.items()})
     states: dict[Node, State] = {}
     for spec in specs:
-        for partition in asked[spec.partitions_def]:
-            node = Node(spec.key.to_user_string(), partition)
+        left_out = set(unread(spec.asset))
+        read = [by_name[name] for name in spec.parents if name in by_name and name not in left_out]
+        for partition in keys[spec.partitions]:
+            node = Node(spec.asset, partition)
             parents = [
-                Node(dep.asset_key.to_user_string(), key)
-                for dep in spec.deps
-                if dep.asset_key in by_key and dep.asset_key.to_user_string() not in left_out[spec.key]
-                for key in _partitions_read(by_key[dep.asset_key], partition, spec, asked)
+                Node(parent.asset, key)
+                for parent in read
+                for key in ([partition] if parent.partitions and spec.partitions else keys[parent.partitions])
             ]
-            unsound = [
-                (name, passed.get((node.asset, partition, name)))
-                for name in (checks or {}).get(node.asset, ())
-                if not passed.get((node.asset, partition, name))
-            ]
+            said = {name: passed.get((node.asset, partition, name)) for name in spec.checks}
+            unsound = [(name, verdict) for name, verdict in said.items() if not verdict]
             record = made.get((node.asset, partition))
             states[node] = _state(spec, node, parents, states, record, config_digest, unsound, takedowns or {})
     return states
 
 
-def _partitions_read(
-    parent: dg.AssetSpec,
-    partition: str,
-    child: dg.AssetSpec,
-    asked: Mapping[dg.PartitionsDefinition | None, list[str]],
-) -> list[str]:
-    if parent.partitions_def is not None and child.partitions_def is not None:
-        return [partition]
-    return asked[parent.partitions_def]
+def _keys_of(partitions: Partitions, history: History) -> list[str]:
+    """The partitions that there are now; [WHOLE] where there are none."""
+    if isinstance(partitions, str):
+        return history.partitions(partitions)
+    return [WHOLE] if partitions is None else list(partitions)
 
 
 def _state(
-    spec: dg.AssetSpec,
+    spec: Spec,
     node: Node,
     parents: list[Node],
     states: Mapping[Node, State],
-    record: dg.EventLogRecord | None,
+    record: Made | None,
     config_digest: ConfigDigest,
     unsound: Iterable[tuple[str, bool | None]],
     takedowns: Mapping[tuple[str, str, str], int],
 ) -> State:
     inherited = [cause for parent in parents for cause in states[parent].causes]
-    event = record.asset_materialization if record else None
-    if record is None or event is None:
+    if record is None:
         if not inherited and config_digest(node) is None:
             return State(node, "missing")
         return State(node, "missing", _distinct([Cause(node, "missing"), *inherited]))
-    tags = event.tags or {}
-    metadata: dict[str, Any] = {key: entry.value for key, entry in event.metadata.items()}
-    own = _own_causes(spec, node, tags, metadata, config_digest)
-    own += _data_causes(parents, states, metadata.get("stemma/inputs") or {})
+    own = _own_causes(spec, node, record, config_digest)
+    own += _data_causes(parents, states, record.metadata.get("stemma/inputs") or {})
     own += [Cause(node, "check", name, "has not run" if said is None else "failed") for name, said in unsound]
-    if number := takedowns.get((node.asset, node.partition, tags.get("dagster/data_version", ""))):
+    if number := takedowns.get((node.asset, node.partition, record.tags.get("dagster/data_version", ""))):
         own.insert(0, Cause(node, "takedown", now=str(number)))
     causes = _distinct([*own, *inherited])
     return State(
         node,
         "outdated" if causes else "current",
         causes,
-        tags.get("dagster/data_version"),
+        record.tags.get("dagster/data_version"),
         record.run_id,
         record.timestamp,
-        metadata,
+        record.metadata,
     )
 
 
-def _own_causes(
-    spec: dg.AssetSpec, node: Node, tags: Mapping[str, str], metadata: Mapping[str, Any], config_digest: ConfigDigest
-) -> list[Cause]:
+def _own_causes(spec: Spec, node: Node, record: Made, config_digest: ConfigDigest) -> list[Cause]:
     causes = []
-    code, config = tags.get("dagster/code_version", ""), str(metadata.get("stemma/config_digest", ""))
-    if code != (spec.code_version or ""):
-        causes.append(Cause(node, "code", code, spec.code_version or ""))
+    code, config = record.tags.get("dagster/code_version", ""), str(record.metadata.get("stemma/config_digest", ""))
+    if code != spec.code_version:
+        causes.append(Cause(node, "code", code, spec.code_version))
     present = config_digest(node)
     if present is not None and config != present:
         causes.append(Cause(node, "config", config, present))

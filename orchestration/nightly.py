@@ -17,7 +17,7 @@ import dagster as dg
 
 from assets import nights
 from assets.conventions import Group
-from assets.crawl import CrawlMissing, snapshots
+from assets.crawl_roots import CrawlMissing, snapshots
 from assets.making import cpu_seconds
 from assets.resources import CrawlResource, LakeResource, Progress, RecipeResource
 from assets.steps.ledger import Ledger

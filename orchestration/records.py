@@ -10,19 +10,45 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from orchestration.history import WHOLE, Made, Place
+
 if TYPE_CHECKING:
     from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
     from dagster._core.storage.event_log.base import EventLogStorage
 
-WHOLE = ""  # the partition of an unpartitioned asset
 AT_ONCE = 500  # records in one answer; Dagster gives no more than 1,000
 
-Place = tuple[str, str]  # asset, partition or WHOLE
+
+class DagsterHistory:
+    """A History (orchestration/history.py) from an event log, wherever Dagster keeps it."""
+
+    def __init__(self, log: "EventLogStorage") -> None:
+        self._log = log
+
+    def partitions(self, name: str) -> list[str]:
+        """See History."""
+        return list(self._log.get_dynamic_partitions(name))
+
+    def newest(self, wanted: Mapping[str, Sequence[str]]) -> dict[Place, Made]:
+        """See History."""
+        return {place: _made(record) for place, record in newest(self._log, wanted).items()}
+
+    def verdicts(
+        self, checks: Mapping[str, Iterable[str]], since: Mapping[Place, float]
+    ) -> dict[tuple[str, str, str], bool]:
+        """See History."""
+        return verdicts(self._log, checks, since)
+
+
+def _made(record: dg.EventLogRecord) -> Made:
+    event = record.asset_materialization
+    assert event is not None
+    metadata = {name: entry.value for name, entry in event.metadata.items()}
+    return Made(record.storage_id, record.timestamp, record.run_id, event.tags or {}, metadata)
 
 
 def newest(log: "EventLogStorage", wanted: Mapping[str, Sequence[str]]) -> dict[Place, dg.EventLogRecord]:
-    """The newest materialization of each node that has one. wanted: the partitions of each asset, [WHOLE] of one
-    without; of such an asset it is the newest of all, also from a time when it had partitions."""
+    """The record of what DagsterHistory.newest answers."""
     found: dict[Place, dg.EventLogRecord] = {}
     for row in log.get_asset_records([dg.AssetKey.from_user_string(asset) for asset in wanted]):
         key, last = row.asset_entry.asset_key, row.asset_entry.last_materialization_record
@@ -55,11 +81,7 @@ def _by_partition(log: "EventLogStorage", key: dg.AssetKey, partitions: set[str]
 def verdicts(
     log: "EventLogStorage", checks: Mapping[str, Iterable[str]], since: Mapping[Place, float]
 ) -> dict[tuple[str, str, str], bool]:
-    """(asset, partition, check) → whether it passed, in its newest execution that ended since the node was made.
-
-    checks: names by asset; since: when each node was made, in seconds since the epoch. Without such an execution
-    there is no entry.
-    """
+    """See History.verdicts."""
     said: dict[tuple[str, str, str], bool] = {}
     open_: dict[dg.AssetCheckKey, dict[str, float]] = {}
     for (asset, partition), moment in since.items():

@@ -7,7 +7,7 @@ key, or by what the instance already knows.
 import dagster as dg
 
 from assets.configs import DEDUP_DECIDES, LINE_FILTER_DECIDES, POLICY_DECIDES, config_of, digest
-from assets.crawl import CrawlMissing, listing, snapshot_folders
+from assets.crawl_roots import CrawlMissing, listing, snapshot_folders
 from assets.judgements.state import judged
 from assets.partitions import SNAPSHOTS
 from assets.resources import CrawlResource, LakeResource, RecipeResource

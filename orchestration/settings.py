@@ -1,39 +1,39 @@
-"""How everything stands under the configuration of now: from the same resources that the assets use."""
+"""How everything stands under the configuration of now: what the home and the environment choose (assets/chosen.py)."""
 
 import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import dagster as dg
-
+from assets.chosen import Chosen
 from assets.configs import config_of, digest, unread
-from assets.conventions import BLOCKING
-from assets.crawl import CrawlAway, CrawlMissing, followed, listing
+from assets.crawl_roots import CrawlAway, CrawlMissing, followed, listing
 from assets.judgements.state import judged
-from assets.resources import CrawlResource, LakeResource, RecipeResource
 from assets.steps.ledger import Ledger
-from orchestration.lineage import ConfigDigest, Node, State, order, survey
+from orchestration.history import History
+from orchestration.lineage import ConfigDigest, Node, Spec, State, survey
 
 if TYPE_CHECKING:
-    from dagster._core.storage.event_log.base import EventLogStorage
+    import dagster as dg
 
 
-def look(defs: dg.Definitions, instance: dg.DagsterInstance) -> dict[Node, State]:
-    """How every node stands now, with the resources that the environment describes."""
-    return look_at(order(defs), instance.event_log_storage)
+def look(defs: "dg.Definitions", instance: "dg.DagsterInstance") -> dict[Node, State]:
+    """How every node of a graph stands now."""
+    from assets.conventions import BLOCKING
+    from orchestration.records import DagsterHistory
+    from orchestration.specs import specs_of
+
+    return look_at(specs_of(defs.resolve_all_asset_specs(), BLOCKING), DagsterHistory(instance.event_log_storage))
 
 
-def look_at(specs: Iterable[dg.AssetSpec], log: "EventLogStorage") -> dict[Node, State]:
-    """The same, of the specs of the assets and the event log alone."""
-    lake, recipe = LakeResource(), RecipeResource()
-    digests, policy = config_digests(lake, CrawlResource(), recipe), recipe.chosen_policy(lake.path)
-    taken = Ledger(lake.path).outdated()
-    return survey(specs, log, digests, BLOCKING, taken, lambda asset: unread(asset, policy))
+def look_at(specs: Iterable[Spec], history: History) -> dict[Node, State]:
+    """The same, of the specs of the assets and their history alone."""
+    chosen = Chosen.now()
+    taken = Ledger(chosen.home).outdated()
+    return survey(specs, history, config_digests(chosen), taken, lambda asset: unread(asset, chosen.policy))
 
 
-def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResource) -> ConfigDigest:
+def config_digests(chosen: Chosen) -> ConfigDigest:
     """A function from a node to the digest of its present configuration; answers are remembered for one survey."""
-    name = recipe.chosen(lake.path)
     known: dict[Node, str | None] = {}
     away = False
 
@@ -42,7 +42,7 @@ def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResou
         """None where the folder went away or is out of reach: what was read of it stays what it is."""
         nonlocal away
         try:
-            return None if away else listing(crawl.place, snapshot)
+            return None if away else listing(chosen.crawl, snapshot)
         except CrawlAway:  # asked once a survey: a place that does not answer takes its time
             away = True
         except CrawlMissing:
@@ -53,13 +53,19 @@ def config_digests(lake: LakeResource, crawl: CrawlResource, recipe: RecipeResou
         key = node if node.asset in ("crawl_fetches", "crawl_manifest") else Node(node.asset)
         if key not in known:
             files = files_of(key.partition) if key.asset == "crawl_manifest" else None
-            follows = followed(lake.path, key.partition) if key.asset == "crawl_fetches" else None
-            chosen = {"policy": recipe.chosen_policy(lake.path), "evaluation_sets": recipe.evaluation_sets}
-            chosen["judged"] = judged(key.asset, lake.path)
+            follows = followed(chosen.home, key.partition) if key.asset == "crawl_fetches" else None
             gone = key.asset == "crawl_manifest" and files is None
             gone |= follows == [] and files_of(key.partition) is None
-            config = None if gone else config_of(key.asset, recipe=name, files=files, follows=follows, **chosen)
-            known[key] = None if config is None else digest(config)
+            config = config_of(
+                key.asset,
+                recipe=chosen.recipe,
+                policy=chosen.policy,
+                files=files,
+                evaluation_sets=chosen.evaluation_sets,
+                follows=follows,
+                judged=judged(key.asset, chosen.home),
+            )
+            known[key] = None if gone else digest(config)
         return known[key]
 
     return config_digest

@@ -1,7 +1,7 @@
 """How a graph stands, for commands that only ask; `python -m orchestration.standing HOME` prints it as JSON.
 
-Of Dagster nothing is opened but the event log, and of the graph nothing is built but the specs of its assets. Jobs,
-schedules, sensors, and the stores of runs and schedules, say nothing about what is outdated and take their time.
+Dagster is not loaded where the home remembers its graph (specs.py) and keeps its history in the SQLite file that
+`stemma` prepares (history.py). Elsewhere nothing of it is opened but the event log.
 """
 
 import json
@@ -12,31 +12,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.collecting import ending_uncollected, seldom_collecting
-from orchestration.home import Home, locate, require
+from orchestration.history import History, opened
+from orchestration.home import DAGSTER_YAML, Home, locate, require
+from orchestration.lineage import Node, State
 
 if TYPE_CHECKING:
-    import dagster as dg
     from dagster._core.storage.event_log.base import EventLogStorage
 
-    from orchestration.lineage import Node, State
+INDEX = Path("history") / "runs" / "index.db"  # in Dagster's folder, where its dagster.yaml is the one we write
 
 
-def standing(home: Home) -> "dict[Node, State]":
-    """How every node of a home stands now, as `settings.look` says with the whole graph and the whole instance."""
+def standing(home: Home) -> dict[Node, State]:
+    """How every node of a home stands now, as `settings.look` says with the whole graph and the whole instance; of the
+    metadata those entries are there that hold a plain value."""
     from orchestration.settings import look_at
+    from orchestration.specs import remembered
+
+    with history(home) as found:
+        return look_at(remembered(home), found)
+
+
+@contextmanager
+def history(home: Home) -> Iterator[History]:
+    """What was made in a home, straight from its file where that can be read, else through Dagster."""
+    settings = home.dagster / "dagster.yaml"
+    if settings.is_file() and settings.read_text() == DAGSTER_YAML:
+        with opened(home.dagster / INDEX) as found:
+            if found is not None:
+                yield found
+                return
+    from orchestration.records import DagsterHistory
 
     with event_log(home) as log:
-        return look_at(specs(), log)
-
-
-def specs() -> "list[dg.AssetSpec]":
-    """The specs of all assets of the graph."""
-    import dagster as dg
-
-    from orchestration.graph import STAGES
-
-    assets = dg.load_assets_from_modules(STAGES)
-    return [spec for asset in assets if isinstance(asset, dg.AssetsDefinition) for spec in asset.specs]
+        yield DagsterHistory(log)
 
 
 @contextmanager

@@ -150,11 +150,9 @@ def standing(site: Site, wait_s: float = 0.0) -> Made[Standing] | None:
 def find_standing(site: Site) -> Standing:
     """Asks for it now."""
     from assets.takedowns import readers
-    from orchestration.settings import look_at
-    from orchestration.standing import specs
+    from orchestration.standing import standing as how_all_stands
 
-    with event_log(require(Home(site.home))) as log:
-        return Standing(look_at(specs(), log), readers(site.lake()))
+    return Standing(how_all_stands(require(Home(site.home))), readers(site.lake()))
 
 
 def curves(site: Site, checkpoint: Checkpoint) -> list[tuple[int, str, float]] | str | None:

@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 from assets import crawl
+from assets.chosen import BUNDLED_CRAWL
 from assets.crawl_index.fetches import Fetches
 from assets.lake import Lake
-from assets.resources import BUNDLED_CRAWL, CrawlResource, LakeResource, Progress, RecipeResource
+from assets.resources import CrawlResource, LakeResource, Progress, RecipeResource
 from assets.steps import warc
 from tests.assets.crawl_index.stand_in import SNAPSHOT, build
 from tests.faults.range_server import RangeServer

@@ -21,7 +21,7 @@ from assets.conventions import (
     column_schema,
 )
 from orchestration.definitions import defs
-from orchestration.lineage import order
+from orchestration.specs import order
 
 REPO = Path(__file__).resolve().parents[2]
 SPECS = order(defs)

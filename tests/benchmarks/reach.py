@@ -85,7 +85,7 @@ def record_history(home: Path) -> None:
 
     from orchestration.definitions import defs
     from orchestration.home import prepare
-    from orchestration.lineage import order
+    from orchestration.specs import order
 
     prepare(home)
     with dg.DagsterInstance.get() as instance:

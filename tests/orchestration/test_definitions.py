@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from assets.conventions import REFRESH_WHEN_SOUND, TRAIN_WEEKLY_WHEN_SOUND
-from assets.crawl import CrawlMissing, listing, snapshots
+from assets.crawl_roots import CrawlMissing, listing, snapshots
 from assets.resources import CrawlResource
 from orchestration.definitions import SENSORS
 from orchestration.schedules import nightly

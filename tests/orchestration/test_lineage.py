@@ -3,10 +3,12 @@
 import dagster as dg
 import pytest
 
+from assets.chosen import Chosen
 from assets.making import InputMissing, failed_check, inputs_of
-from assets.resources import CrawlResource, LakeResource, RecipeResource
-from orchestration.lineage import Node, order, outdated, survey, to_json
+from orchestration.lineage import Node, outdated, survey, to_json
+from orchestration.records import DagsterHistory
 from orchestration.settings import config_digests
+from orchestration.specs import order, specs_of
 
 SNAPSHOTS = dg.DynamicPartitionsDefinition(name="snapshot")
 ALL = dg.AllPartitionMapping()
@@ -72,8 +74,9 @@ class World:
         assert self.make(instance, "corpus", "model") == self.passes
 
     def survey(self, instance: dg.DagsterInstance):
-        specs, log = order(self.definitions()), instance.event_log_storage
-        return survey(specs, log, lambda node: self.config.get(node.asset, ""), self.checks)
+        specs = specs_of(self.definitions().resolve_all_asset_specs(), self.checks)
+        history = DagsterHistory(instance.event_log_storage)
+        return survey(specs, history, lambda node: self.config.get(node.asset, ""))
 
 
 @pytest.fixture
@@ -130,11 +133,11 @@ def test_folder_that_is_gone_gives_no_configuration_unless_a_subscription_brings
     monkeypatch.delenv("STEMMA_SUBSCRIPTIONS", raising=False)
     (tmp_path / "crawl" / "here").mkdir(parents=True)
     (tmp_path / "crawl" / "here" / "a.warc").write_bytes(b"")
-    resources = LakeResource(home=str(tmp_path)), CrawlResource(root=str(tmp_path / "crawl")), RecipeResource()
+    chosen = Chosen(tmp_path, str(tmp_path / "crawl"), "demo", "fineweb")
     nodes = [Node(asset, name) for asset in ("crawl_fetches", "crawl_manifest") for name in ("here", "gone")]
 
     def known() -> list[bool]:
-        digest = config_digests(*resources)
+        digest = config_digests(chosen)
         return [digest(node) is not None for node in nodes]
 
     assert known() == [True, False, True, False]

@@ -1,8 +1,10 @@
 """What the event log says of many nodes at once is what it says of each by itself, after any history."""
 
 import random
+import sqlite3
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -10,13 +12,24 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from dagster._core.events import DagsterEvent
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from orchestration import records
+from orchestration import history, records
+from orchestration.standing import INDEX
 from tests.orchestration import plain_records as plain
 
 WHOLE, PARTED = ("corpus", "model"), ("crawl", "pages", "texts")
 SNAPSHOTS = ["A", "B", "C", "D"]
 CHECKS = {"corpus": ["sound"], "pages": ["sound", "accounted"], "texts": ["sound"]}
 WANTED = {asset: [""] for asset in WHOLE} | {asset: SNAPSHOTS for asset in PARTED} | {"never": SNAPSHOTS, "ever": [""]}
+METADATA = {
+    "stemma/inputs": dg.MetadataValue.json({"pages": {"A": "é\u202e", "": None}, "none": []}),
+    "text": "x",
+    "md": dg.MetadataValue.md("*x*"),
+    "path": dg.MetadataValue.path("/x"),
+    "url": dg.MetadataValue.url("https://x.example"),
+    "int": 3,
+    "float": 0.5,
+    "flag": True,
+}
 
 
 class Diary:
@@ -36,7 +49,8 @@ class Diary:
 
     def made(self, asset: str, partition: str | None) -> None:
         tags = {"dagster/data_version": str(self.chance.random())}
-        self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition, tags=tags))
+        made = dg.AssetMaterialization(asset, partition=partition, tags=tags, metadata=METADATA)
+        self.instance.report_runless_asset_event(made)
 
     def checked(self, asset: str, partition: str | None) -> None:
         for name in CHECKS.get(asset, ()):
@@ -97,7 +111,35 @@ def test_many_nodes_at_once_are_told_what_each_is_told_alone(kind, seed, at_once
             for since in (as_made, dict.fromkeys(made, time.time() - 0.05), dict.fromkeys(made, 0.0)):
                 said = plain.verdicts(log, CHECKS, since)
                 assert records.verdicts(log, CHECKS, since) == said
+            if isinstance(log, SqliteEventLogStorage):
+                same_from_the_file(tmp_path, records.DagsterHistory(log), as_made)
         assert set(said.values()) == {True, False}
+
+
+def same_from_the_file(folder: Path, through_dagster: records.DagsterHistory, since: dict) -> None:
+    """What the file says without Dagster."""
+    with history.opened(folder / INDEX) as found:
+        assert found is not None
+        assert found.newest(WANTED) == through_dagster.newest(WANTED)
+        assert found.partitions("snapshot") == through_dagster.partitions("snapshot")
+        for moments in (since, dict.fromkeys(since, 0.0)):
+            assert found.verdicts(CHECKS, moments) == through_dagster.verdicts(CHECKS, moments)
+
+
+def test_a_file_of_another_revision_or_none_is_not_read(tmp_path):
+    with history.opened(tmp_path / "index.db") as found:
+        assert found is None
+    for revisions in ("", "('00')", f"('{history.REVISION}'), ('00')"):
+        with sqlite3.connect(tmp_path / "index.db") as connection:
+            connection.execute("DROP TABLE IF EXISTS alembic_version")
+            connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            if revisions:
+                connection.execute(f"INSERT INTO alembic_version VALUES {revisions}")
+        with history.opened(tmp_path / "index.db") as found:
+            assert found is None
+    (tmp_path / "index.db").write_bytes(b"no database")
+    with history.opened(tmp_path / "index.db") as found:
+        assert found is None
 
 
 def test_no_more_is_asked_about_many_snapshots_than_about_two(tmp_path, monkeypatch):

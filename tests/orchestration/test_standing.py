@@ -8,12 +8,15 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
+from assets.conventions import BLOCKING
+from orchestration import specs
 from orchestration.definitions import defs
 from orchestration.home import Home, locate, prepare
-from orchestration.lineage import Node, order, to_json
+from orchestration.lineage import Node, Spec, to_json
 from orchestration.reaching import SurveyFailed, surveying
 from orchestration.settings import look
-from orchestration.standing import specs, standing
+from orchestration.specs import GRAPH, built, order, remembered, specs_of
+from orchestration.standing import standing
 
 SNAPSHOTS = ["s1", "s2"]
 REMADE = ("documents", "corpus", "base_model")  # made again in the first snapshot, in the middle of the graph
@@ -53,13 +56,27 @@ def located(home, monkeypatch) -> Home:
 
 
 def test_specs_are_those_of_the_resolved_graph():
-    def said(found: list[dg.AssetSpec]) -> dict:
-        return {
-            one.key: (one.code_version, one.group_name, one.partitions_def, sorted(dep.asset_key for dep in one.deps))
-            for one in found
-        }
+    whole = specs_of(order(defs), BLOCKING)
+    assert sorted(built(), key=by_name) == sorted(whole, key=by_name)
+    assert {spec.partitions for spec in whole} == {None, "snapshot"} and any(spec.checks for spec in whole)
 
-    assert said(specs()) == said(order(defs))
+
+def by_name(spec: Spec) -> str:
+    return spec.asset
+
+
+def test_a_home_remembers_the_graph_of_the_code_that_runs_and_of_no_other(located, monkeypatch):
+    (located.root / GRAPH).unlink(missing_ok=True)
+    assert remembered(located) == built()
+    with monkeypatch.context() as patched:
+        patched.setattr(specs, "built", lambda: pytest.fail("it is remembered"))
+        assert remembered(located) == built()
+    kept = json.loads((located.root / GRAPH).read_text())
+    for damaged in (kept | {"key": "0" * 64, "specs": []}, kept | {"specs": [{"asset": "x"}]}, []):
+        (located.root / GRAPH).write_text(json.dumps(damaged))
+        assert remembered(located) == built()
+    (located.root / GRAPH).write_text("{")
+    assert remembered(located) == built()
 
 
 def test_look_at_the_specs_and_the_event_log_alone_says_what_the_whole_says(located):
@@ -101,12 +118,14 @@ def test_home_that_cannot_be_looked_at_is_said_in_one_line(tmp_path):
         states()
 
 
-def test_look_loads_no_kernels_and_nothing_that_runs_or_fetches(located):
+def test_look_loads_no_dagster_no_kernels_and_nothing_that_runs_or_fetches(located):
     code = (
         "import sys; from orchestration.standing import main; main(sys.argv[1]); print(); print(*sorted(sys.modules))"
     )
+    remembered(located)
     done = subprocess.run([sys.executable, "-c", code, str(located.root)], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
-    unneeded = {"torch", "numba", "spacy", "mlflow", "datatrove", "pandas", "typer", "assets.crawl_index.fetch"}
-    unneeded |= {f"orchestration.{name}" for name in ("definitions", "nightly", "sensors", "runs")}
+    unneeded = {"dagster", "torch", "numba", "spacy", "mlflow", "datatrove", "pandas", "typer"}
+    unneeded |= {"assets.crawl_index.fetch", "assets.resources"}
+    unneeded |= {f"orchestration.{name}" for name in ("definitions", "graph", "records", "nightly", "sensors", "runs")}
     assert "orchestration.lineage" in loaded and loaded & unneeded == set()

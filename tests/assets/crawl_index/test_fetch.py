@@ -11,7 +11,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.crawl import listing, snapshots
 from assets.crawl_index import fetch as fetching
 from assets.crawl_index.fetch import FetchIncomplete, fetch
 from assets.crawl_index.journal import AlreadyFetching, only_one
@@ -20,6 +19,7 @@ from assets.crawl_index.plan import Plan, left_out_path, read_plan, write_plan
 from assets.crawl_index.planning import make_plan
 from assets.crawl_index.selection import Selection
 from assets.crawl_index.sources import SourceRefused
+from assets.crawl_roots import listing, snapshots
 from assets.steps import warc
 from assets.steps.ledger import Ledger as Takedowns
 from assets.steps.scopes import scope

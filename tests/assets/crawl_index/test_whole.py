@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from assets.crawl import listing
 from assets.crawl_index.files import IndexMissing, IndexUnreadable
 from assets.crawl_index.moving import Limits
 from assets.crawl_index.whole import fetch_files
+from assets.crawl_roots import listing
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.range_server import RangeServer
 
