@@ -15,7 +15,7 @@ import sys
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from kernels.device import fused_triton, logprobs_triton
+from kernels.device import decode_triton, fused_triton, logprobs_triton, sampling_triton
 
 def check(kernel, kinds, constants):
     names = kernel.arg_names
@@ -35,6 +35,16 @@ kinds |= dict(partial_ptr=float_, rotary_ptr=float_, size="i32", rows="i32", tok
 for name in ("_swiglu", "_add_rms_norm", "_norm_rope"):
     check(getattr(fused_triton, name), kinds, dict(BLOCK=1024))
     check(getattr(fused_triton, name + "_backward"), kinds, dict(BLOCK=1024))
+pages = dict(q_ptr=sys.argv[1], keys_ptr=sys.argv[1], values_ptr=sys.argv[1], out_ptr=sys.argv[1], tables_ptr="*i32",
+             lengths_ptr="*i32", partial_ptr=float_, stats_ptr=float_, table_stride="i32", kv_heads="i32", group="i32",
+             heads="i32", splits="i32", width="i32", scale="fp32")
+check(decode_triton._attend_split, pages, dict(S=32, SPLIT=256, GROUP=2, WIDTH=64))
+check(decode_triton._put_together, pages, dict(SPLIT=256, WIDTH=64))
+double = "*fp64"
+drawn = dict(logits_ptr=float_, temperatures_ptr=double, top_ks_ptr=int_, top_ps_ptr=double, min_ps_ptr=double,
+             uniforms_ptr=double, tokens_ptr=int_, logprobs_ptr=double, peaks_ptr=float_, sums_ptr=double,
+             columns="i32")
+check(sampling_triton._draw, drawn, dict(BLOCK=sampling_triton.BLOCK))
 for k, capped, entropy in ((1, False, False), (3, True, True)):
     constants = dict(K=k, BLOCK=logprobs_triton.BLOCK, CAPPED=capped, ENTROPY=entropy)
     check(logprobs_triton._statistics, kinds, constants)
@@ -54,5 +64,5 @@ def test_kernels_compile_for_the_gpu(tmp_path, logits):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     sizes = [line.split() for line in done.stdout.splitlines()]
-    assert [name for name, *_ in sizes][6:] == ["_statistics", "_gradient"] * 2 and len(sizes) == 10
+    assert [name for name, *_ in sizes][9:] == ["_statistics", "_gradient"] * 2 and len(sizes) == 13
     assert all(int(code) > 1000 for _, code, _ in sizes)
