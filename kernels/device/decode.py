@@ -9,6 +9,7 @@ kernels/device/decode_reference.py.
 import torch
 from torch import Tensor
 
+from kernels.device.fused_reference import wide
 from kernels.device.logprobs import Passes, has_triton
 
 
@@ -20,7 +21,7 @@ def paged_attention(
     lengths_R: Tensor,
     passes: Passes | None = None,
 ) -> Tensor:
-    """Softmax attention (R, H, K), in the dtype of q, summed in float32.
+    """Softmax attention (R, H, K), in the dtype of q, summed in float32 (float64 of float64, in torch).
 
     q_RHK: queries, H a multiple of the G key heads. keys_PSGK, values_PSGK: P pages of S positions (a power of 2),
     contiguous. tables_RT: page numbers of each row, int32; those behind its length may be anything. lengths_R: int32,
@@ -37,9 +38,9 @@ def _in_torch(q_RHK: Tensor, keys: Tensor, values: Tensor, tables_RT: Tensor, le
     positions = tables_RT.shape[1] * keys.shape[1]
     seen_RT = torch.arange(positions, device=q_RHK.device) < lengths_R[:, None]
     tables_RT = tables_RT.where(seen_RT[:, :: keys.shape[1]], 0).long()
-    held = [pool[tables_RT].flatten(1, 2).float().transpose(1, 2) for pool in (keys, values)]
+    held = [wide(pool[tables_RT].flatten(1, 2)).transpose(1, 2) for pool in (keys, values)]
     rows, heads, width = q_RHK.shape
-    q_RGNK = q_RHK.float().view(rows, keys.shape[2], heads // keys.shape[2], width)
+    q_RGNK = wide(q_RHK).view(rows, keys.shape[2], heads // keys.shape[2], width)
     scores = (q_RGNK @ held[0].transpose(2, 3)) * width**-0.5
     shares = scores.masked_fill(~seen_RT[:, None, None], float("-inf")).softmax(-1)
     # what stands behind a row's length may be no number, and nothing times that is no number either

@@ -6,6 +6,8 @@ second kernel puts the splits of a row together in order. Values are upcast righ
 TRITON_INTERPRET=1 must be set before import to run it on a CPU.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -81,12 +83,14 @@ def paged_attention(q: Tensor, keys: Tensor, values: Tensor, tables: Tensor, len
     stats = torch.empty(rows, heads, splits, 2, device=q.device)
     out = torch.empty_like(q)
     wide, group = triton.next_power_of_2(width), heads // kv_heads
+    attend: Any = _attend_split
+    put_together: Any = _put_together
     if rows:
-        _attend_split[(rows, kv_heads, splits)](
+        attend[(rows, kv_heads, splits)](
             q, keys, values, tables, lengths, partial, stats, tables.stride(0), kv_heads, group, width, width**-0.5,
             S=slots, SPLIT=SPLIT, GROUP=triton.next_power_of_2(group), WIDTH=wide, num_warps=4,
         )  # fmt: skip
-        _put_together[(rows * heads,)](
+        put_together[(rows * heads,)](
             partial, stats, lengths, out, heads, splits, width, SPLIT=SPLIT, WIDTH=wide, num_warps=1
         )
     return out

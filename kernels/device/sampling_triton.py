@@ -5,6 +5,11 @@ tokens or adding up weights: 31 looks at a row, which stays in the cache. Sums a
 TRITON_INTERPRET=1 must be set before import to run it on a CPU.
 """
 
+# what calls a jit function inside another is Triton's compiler, which Python's types know nothing of
+# pyright: reportGeneralTypeIssues=false
+
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -27,17 +32,17 @@ def _weights(logits_ptr, first, columns, peak, scale, top1, last1, BLOCK: tl.con
 def _border(logits_ptr, columns, peak, scale, top1, last1, wanted, by_weight, BLOCK: tl.constexpr):
     """The largest weight such that the tokens of at least that weight are `wanted` or more (or weigh as much), and the
     last column of just that weight that is still needed."""
-    bits = 0
+    bits = tl.full([], 0, tl.int32)
     for place in range(0, 31):
         tried = bits | (1 << (30 - place))
-        least = tried.to(tl.int32).to(tl.float32, bitcast=True)
+        least = tried.to(tl.float32, bitcast=True)
         found = tl.zeros([BLOCK], tl.float64)
         for first in range(0, columns, BLOCK):
             column, weight = _weights(logits_ptr, first, columns, peak, scale, top1, last1, BLOCK)
             taken = (weight >= least) & (weight > 0.0)
             found += tl.where(taken, tl.where(by_weight, weight, 1.0), 0.0).to(tl.float64)
         bits = tl.where(tl.sum(found, 0) >= wanted, tried, bits)
-    border = bits.to(tl.int32).to(tl.float32, bitcast=True)
+    border = bits.to(tl.float32, bitcast=True)
     above = tl.zeros([BLOCK], tl.float64)
     for first in range(0, columns, BLOCK):
         column, weight = _weights(logits_ptr, first, columns, peak, scale, top1, last1, BLOCK)
@@ -89,9 +94,7 @@ def _draw(
         border, last = tl.zeros([], tl.float32), columns
         top_k = tl.load(top_ks_ptr + row)
         if (top_k > 0) & (top_k < columns):
-            border, last = _border(
-                logits_ptr, columns, peak, scale, 0.0, columns, top_k.to(tl.float64), False, BLOCK
-            )
+            border, last = _border(logits_ptr, columns, peak, scale, 0.0, columns, top_k.to(tl.float64), False, BLOCK)
         top_p = tl.load(top_ps_ptr + row)
         if top_p < 1.0:
             whole = tl.zeros([BLOCK], tl.float64)
@@ -137,5 +140,6 @@ def draw(
     peaks = torch.empty(rows, device=logits.device)
     settings = temperatures.double(), top_ks.long(), top_ps.double(), min_ps.double(), uniforms.double()
     if rows:
-        _draw[(rows,)](logits, *settings, tokens, logprobs, peaks, sums, columns, BLOCK=BLOCK, num_warps=8)
+        kernel: Any = _draw
+        kernel[(rows,)](logits, *settings, tokens, logprobs, peaks, sums, columns, BLOCK=BLOCK, num_warps=8)
     return tokens, logprobs, peaks, sums

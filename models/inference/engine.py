@@ -9,12 +9,14 @@ cache changes a bit. Its random numbers are those of `generate` and `Stream`.
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from kernels.decode.draw import draw
 from kernels.decode.step import PAGE
 from models.config import InputError
+from models.inference import on_device, packed
+from models.inference.on_device import OnDevice
 from models.inference.packed import Packed, Rows, bytes_per_page
 from models.inference.paged import Pages, Table, agreement, pages_of
 from models.inference.stream import NonFiniteLogits, Sampling
@@ -78,18 +80,28 @@ class _Text:
         return self.prompt + self.left + self.drawn - 1
 
 
+def can_run(model: object) -> bool:
+    """Whether an engine computes what this model computes: a net without options, on a GPU or in float32 on the CPU."""
+    return packed.can_run(model) or on_device.can_run(model)
+
+
 class Engine:
     """A model with its cache. `submit`, then `step` until it is idle; one thread may use it at a time."""
 
     def __init__(self, model: Transformer, capacity: Capacity | None = None) -> None:
-        """model: one for which `models.inference.packed.can_run` holds. Raises InputError on a cache of no page."""
+        """model: one for which `can_run` holds. Raises InputError on a cache of no page."""
         self.capacity, self.config = capacity or Capacity(), model.config
-        self.page_bytes = bytes_per_page(model.config)
+        there = on_device.can_run(model)
+        weight = model.embedding.weight
+        self.page_bytes = (
+            on_device.bytes_per_page(model.config, weight.dtype) if there else bytes_per_page(model.config)
+        )
         longest = pages_of(model.config.max_seq_len)
         total = min(self.capacity.cache_bytes // self.page_bytes, self.capacity.rows * longest * 2)
         if total < 1:
             raise InputError(f"a cache of {self.capacity.cache_bytes:,} B holds no page of {self.page_bytes:,} B")
-        self.packed = Packed.of(model, total, self.capacity.threads)
+        self.computes: Packed | OnDevice
+        self.computes = OnDevice.of(model, total) if there else Packed.of(model, total, self.capacity.threads)
         self.pages = Pages(total, share=self.capacity.share)
         self._waiting: deque[_Text] = deque()
         self._running: list[_Text] = []
@@ -155,7 +167,7 @@ class Engine:
             return []
         due = self._due()
         rows, drawing = self._rows(due)
-        logits = self.packed.step(rows)
+        logits = self.computes.step(rows)
         for text, count in due:
             before, text.written = text.written, text.written + count
             if text.written // PAGE > before // PAGE or (text.written == text.prompt and count):
@@ -176,7 +188,7 @@ class Engine:
             self._waiting.remove(text)
             text.table, text.written = found.table, found.tokens
             if found.copy is not None:
-                self.packed.copy_page(*found.copy)
+                self.computes.copy_page(*found.copy)
             self._running.append(text)
 
     def _is_being_read(self, text: _Text) -> bool:
@@ -222,12 +234,11 @@ class Engine:
         at, of = np.array(positions, np.int64), np.array(places, np.int64)
         return Rows(np.array(ids, np.int64), at, of, tables, np.array(wanted, np.int64)), drawing
 
-    def _draw(self, texts: list[_Text], logits: np.ndarray) -> list[Token | Failed]:
+    def _draw(self, texts: list[_Text], logits: Any) -> list[Token | Failed]:
         settings = [text.sampling for text in texts]
         temperatures = np.array([one.temperature for one in settings])
-        tokens, logprobs, peaks, sums = draw(
+        tokens, logprobs, peaks, sums = self.computes.draw(
             logits,
-            self.config.vocab_size,
             temperatures,
             np.array([min(one.top_k, self.config.vocab_size) for one in settings], np.int64),
             np.array([one.top_p for one in settings]),
@@ -245,7 +256,7 @@ class Engine:
             top = []
             if text.top:
                 scale = 1.0 / (temperatures[place] or 1.0)
-                own = logits[place, : self.config.vocab_size]
+                own = self.computes.row(logits, place)
                 top = _likeliest(own, text.top, float(peaks[place]), float(sums[place]), float(np.float32(scale)))
             text.tokens.append(token)
             text.left -= 1

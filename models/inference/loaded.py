@@ -13,8 +13,7 @@ from tokenizers import Tokenizer
 from models.artifacts import digest, read_manifest
 from models.config import InputError
 from models.data.tokenizer import load_tokenizer
-from models.inference.engine import Capacity, Engine
-from models.inference.packed import can_run
+from models.inference.engine import Capacity, Engine, can_run
 from models.inference.pieces import token_spellings
 from models.nets.transformer import Transformer
 from models.training.checkpoint import load_model

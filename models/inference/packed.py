@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import torch
 
+from kernels.decode.draw import draw
 from kernels.decode.step import PAGE, Sizes, Weights, forward, page_bytes, panels, pools
 from models.config import TransformerConfig
 from models.nets.transformer import Transformer
@@ -27,14 +28,19 @@ class Rows:
     wanted: np.ndarray
 
 
-def can_run(model: object) -> bool:
-    """Whether `Packed` computes what this model computes: a net without options, in float32 on the CPU."""
+def is_plain(model: object) -> bool:
+    """Whether it is a transformer without options (but for the norm of heads)."""
     if type(model) is not Transformer:
         return False
     options = [one for one in dataclasses.fields(model.config) if one.metadata.get("option") and one.name != "qk_norm"]
-    if any(getattr(model.config, one.name) != one.default for one in options):
+    return all(getattr(model.config, one.name) == one.default for one in options)
+
+
+def can_run(model: object) -> bool:
+    """Whether `Packed` computes what this model computes: a net without options, in float32 on the CPU."""
+    if not is_plain(model):
         return False
-    weight = model.embedding.weight
+    weight = model.embedding.weight  # type: ignore[attr-defined]
     return weight.dtype == torch.float32 and weight.device.type == "cpu"
 
 
@@ -70,6 +76,14 @@ class Packed:
             self.weights, self.sizes, rows.ids, rows.positions, rows.places, rows.tables, rows.wanted, self.keys,
             self.values,
         )  # fmt: skip
+
+    def draw(self, logits: np.ndarray, *settings: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """One token a row; settings and results as in kernels/decode/draw.py."""
+        return draw(logits, self.vocabulary, *settings)
+
+    def row(self, logits: np.ndarray, place: int) -> np.ndarray:
+        """The logits of one row, (V,) float32."""
+        return logits[place, : self.vocabulary]
 
     def copy_page(self, source: int, target: int) -> None:
         """The keys and values of one page, into another."""

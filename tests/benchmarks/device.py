@@ -1,10 +1,11 @@
 """Kernels of kernels/device: time, floor, torch.compile's time, peak memory, error; on a GPU or, without one, the CPU.
 
 `python -m tests.benchmarks.device [--json]` needs torch and nothing else (triton on CUDA), so it runs on a bare GPU
-image. Every case is one training step's use of the kernel, forward and backward. Peer: the plain form of the same
-thing under torch.compile. The floor is the larger of FLOP and bytes over what this machine reached in the same run.
-On the CPU time is CPU time of one thread; on CUDA a median of events. Memory is what a step holds
-above its inputs. Errors are the largest difference of a gradient from float64, over that of torch in the same dtype.
+image. Every case is one step's use of the kernel: of training, forward and backward, or of drawing many texts. Peer:
+the plain form of the same thing under torch.compile. The floor is the larger of FLOP and bytes over what this machine
+reached in the same run. On the CPU time is CPU time of one thread; on CUDA a median of events. Memory is what a step
+holds above its inputs. Errors are the largest difference of a gradient (of a result, where nothing is learnt) from
+float64, over that of torch in the same dtype.
 """
 
 import argparse
@@ -109,18 +110,55 @@ def fused_cases(tokens: int, width: int, inner: int, heads: int, head_width: int
     ]  # fmt: skip
 
 
+def drawing_cases(rows: int, context: int, heads: int, kv_heads: int, width: int, vocabulary: int, dtype_name: str):
+    """What drawing many texts at once does beside matrix products: attention over pages, and the draw."""
+    import torch
+
+    from kernels.device import decode, sampling
+
+    dtype, slots = getattr(torch, dtype_name), 32
+    size, pages = torch.empty((), dtype=dtype).element_size(), context // slots
+
+    def paged(device: str, part: int) -> tuple[Any, ...]:
+        generator, count = torch.Generator().manual_seed(0), rows // part
+        q = torch.randn(count, heads, width, generator=generator).to(device, dtype)
+        pools = [torch.randn(count * pages, slots, kv_heads, width, generator=generator) for _ in range(2)]
+        tables = torch.randperm(count * pages, generator=generator).view(count, pages).int().to(device)
+        return q, *(one.to(device, dtype) for one in pools), tables, torch.full((count,), context, device=device).int()
+
+    def settled(device: str, part: int) -> tuple[Any, ...]:
+        generator, count = torch.Generator().manual_seed(0), rows // part
+        logits = (3 * torch.randn(count, vocabulary, generator=generator)).to(device)
+        kinds = (0.8, torch.float64), (50, torch.int64), (0.9, torch.float64), (0.01, torch.float64)
+        same = [torch.full((count,), value, dtype=kind, device=device) for value, kind in kinds]
+        return logits, *same, torch.rand(count, generator=generator, dtype=torch.float64).to(device)
+
+    def drawn(passes: Any) -> Callable[..., Any]:
+        return lambda logits, *given: sampling.draw(logits, *given, passes=passes).logprobs
+
+    return [
+        Case(f"paged attention {rows}x{context}x{heads}/{kv_heads}x{width} {dtype_name}", paged,
+             decode.paged_attention, lambda *given: decode.paged_attention(*given, passes="torch"),
+             flops=4.0 * rows * context * heads * width, moved_bytes=2.0 * size * rows * context * kv_heads * width),
+        Case(f"draw {rows}x{vocabulary} float32", settled, drawn(None), drawn("torch"),
+             flops=0.0, moved_bytes=4.0 * rows * vocabulary),
+    ]  # fmt: skip
+
+
 def cases(device: str) -> list[Case]:
     """The shapes of the device: an H200's are a training step's, the CPU's fit two slow cores."""
     if device == "cuda":
         shapes = [(32768, 32768, width) for width in (256, 768, 1024, 2048)]
         heads = [cross_entropy_case(*shape, "bfloat16") for shape in shapes]
-        return heads + fused_cases(32768, 1024, 2816, 24, 64, "bfloat16")
+        drawing = drawing_cases(256, 1024, 12, 12, 64, 32768, "bfloat16")
+        return heads + fused_cases(32768, 1024, 2816, 24, 64, "bfloat16") + drawing
     heads = [cross_entropy_case(2048, 8192, 256, "float32"), cross_entropy_case(8192, 32768, 256, "float32")]
-    return heads + fused_cases(8192, 256, 768, 6, 64, "float32")
+    return heads + fused_cases(8192, 256, 768, 6, 64, "float32") + drawing_cases(32, 512, 6, 2, 64, 8192, "float32")
 
 
 def step(side: str, case: Case, leaves: tuple[Any, ...]) -> Callable[[], Any]:
-    """A function that makes one forward and backward pass and returns the gradients."""
+    """A function that makes one forward and backward pass and returns the gradients; of a case without any, one forward
+    pass, and returns its results."""
     import torch
 
     function = {"ours": case.ours, "plain": case.plain}.get(side) or torch.compile(case.plain)
@@ -130,6 +168,8 @@ def step(side: str, case: Case, leaves: tuple[Any, ...]) -> Callable[[], Any]:
     def run() -> Any:
         found = function(*leaves)
         found = found if isinstance(found, tuple) else (found,)
+        if not learned:
+            return found
         if not upstream:
             upstream.extend(torch.ones_like(one) for one in found)
         return torch.autograd.grad(found, learned, upstream)
@@ -181,7 +221,13 @@ def errors(index: int, device: str) -> tuple[float, float]:
     """Largest relative error of a gradient, ours and torch's in the same dtype, on a 16th of the rows."""
     case = cases(device)[index]
     cut = case.make(device, 16)
-    exact = [leaf.detach().double().requires_grad_() if leaf.requires_grad else leaf for leaf in cut]
+    learnt = any(leaf.requires_grad for leaf in cut)
+    exact = [
+        (leaf.detach().double().requires_grad_(learnt) if leaf.is_floating_point() else leaf)
+        if leaf.requires_grad or not learnt
+        else leaf
+        for leaf in cut
+    ]
     truth = step("plain", case, tuple(exact))()
     found = []
     for side in ("ours", "plain"):
