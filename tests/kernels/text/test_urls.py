@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,8 @@ def load_and_flag(folders: tuple[Path, Path]) -> str | None:
 
 def test_processes_that_build_at_once_all_get_whole_lists(tmp_path):
     lists = write_lists(tmp_path / "lists", "".join(f"d{n}-site.com\n" for n in range(50_000)))
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        assert pool.map(load_and_flag, [(tmp_path / "cache", lists)] * 6) == ["blocked_domain"] * 6
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert list(pool.map(load_and_flag, [(tmp_path / "cache", lists)] * 6)) == ["blocked_domain"] * 6
     assert not list((tmp_path / "cache").glob("*.tmp"))
 
 
