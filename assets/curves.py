@@ -50,18 +50,20 @@ def draw(points: Iterable[tuple[int, str, float]]) -> bytes | None:
     return _panels(found, shown, "step")
 
 
-def against_compute(points: Iterable[tuple[int, str, float]], params: int, tokens_a_step: float) -> bytes | None:
-    """A PNG of what was learned against the compute spent, 6 N D: N parameters, D tokens read; None without curves.
+def against_compute(
+    points: Iterable[tuple[int, str, float]], flops_a_token: float, tokens_a_step: float
+) -> bytes | None:
+    """A PNG of what was learned against the compute spent; None without curves.
 
-    Source of the arithmetic: models/training/machine.py.
+    flops_a_token: of a forward and a backward pass (models/nets/flops.py).
     """
     found = curves(points)
     shown = {title: names for title, names in panels(found).items() if set(names) & {"loss", "bpb_heldout"}}
     if not shown:
         return None
-    each = 6.0 * params * tokens_a_step
+    each = flops_a_token * tokens_a_step
     spent = {name: [(step * each, value) for step, value in pairs] for name, pairs in found.items()}
-    arithmetic = f"FLOPs = 6 x {params:,} parameters x {tokens_a_step:,.0f} tokens x steps"
+    arithmetic = f"FLOPs = {flops_a_token:,.0f} a token x {tokens_a_step:,.0f} tokens x steps"
     return _panels(spent, shown, arithmetic)
 
 

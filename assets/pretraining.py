@@ -11,6 +11,8 @@ from assets.programs import train
 from assets.resources import LakeResource, Progress, RecipeResource
 from assets.tokens import manifest_of
 from assets.tracking import TrackingResource, points
+from models.architecture import TransformerConfig
+from models.nets.flops import training_flops
 
 
 @dg.asset(
@@ -37,7 +39,9 @@ def base_model(
             "figures": told.beside([("bits per held-out byte", manifest["bpb_heldout"], baselines)])
         }
         each = manifest["tokens_trained"] / manifest["steps"]
-        if picture := curves.against_compute(points(made.workdir / "metrics.jsonl"), manifest["params"], each):
+        net = TransformerConfig.from_json((made.workdir / "final" / "config.json").read_text())
+        of_token = training_flops(net, net.max_seq_len) / net.max_seq_len
+        if picture := curves.against_compute(points(made.workdir / "metrics.jsonl"), of_token, each):
             shown["learning_against_compute"] = dg.MetadataValue.md(curves.inline(picture, "learning against compute"))
         return made.result(commit, {**figures, **shown, **links}, tokens=manifest["tokens_trained"])
 

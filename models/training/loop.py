@@ -70,7 +70,7 @@ def train(
     watch = SpikeWatch(settings.spikes, tensors.get("spikes")) if settings.spikes else None
     recorder = Recorder(workdir, done, writes=world.leads)
     model.train()
-    machine = Machine(model.embedding.weight.device, model.config.n_params)
+    machine = Machine(model.embedding.weight.device, model.config)
     with (
         progress(settings.label, schedule.steps, done) as advance,
         StateWriter(checkpoints, world, keep=2) as writer,

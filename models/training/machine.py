@@ -1,9 +1,8 @@
 """What a training costs its machine: memory, and the share of the machine's matrix peak that it uses (MFU).
 
-MFU is 6 N D / (seconds x peak), N all parameters and D tokens (Kaplan and others 2020, arXiv 2001.08361, section 2.1,
-with Hoffmann's N), attention's own products left out. The peak is that of bfloat16 matrix products on this device,
-measured when the training begins; no table of devices is asked. On a CPU there is no MFU: its peak depends on who else
-computes.
+The arithmetic of MFU is counted in models/nets/flops.py, for rows of the model's longest length. The peak is that of
+bfloat16 matrix products on this device, measured when the training begins; no table of devices is asked. On a CPU there
+is no MFU: its peak depends on who else computes.
 """
 
 import resource
@@ -11,12 +10,10 @@ import time
 
 import torch
 
+from models.architecture import TransformerConfig
+from models.nets.flops import mfu
+
 SIZE, ROUNDS = 8192, 20
-
-
-def flops(params: int, tokens: int) -> float:
-    """Floating-point operations of training on so many tokens: 6 N D, 2 forward and 4 backward."""
-    return 6.0 * params * tokens
 
 
 def matrix_peak(device: torch.device) -> float | None:
@@ -37,8 +34,8 @@ def matrix_peak(device: torch.device) -> float | None:
 class Machine:
     """Figures for the curves of one training."""
 
-    def __init__(self, device: torch.device, params: int) -> None:
-        self.device, self.params = device, params
+    def __init__(self, device: torch.device, config: TransformerConfig) -> None:
+        self.device, self.config = device, config
         state = torch.random.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         self.peak = matrix_peak(device)
         torch.random.set_rng_state(state[0])  # a measurement must not move the training's random numbers
@@ -53,4 +50,6 @@ class Machine:
         else:
             held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         found = {"memory_gib": held / 2**30}
-        return found if self.peak is None else found | {"mfu": flops(self.params, 1) * tokens_per_s / self.peak}
+        if self.peak is None:
+            return found
+        return found | {"mfu": mfu(self.config, self.config.max_seq_len, tokens_per_s, self.peak)}
