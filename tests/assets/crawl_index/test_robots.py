@@ -30,6 +30,7 @@ def warc(tmp_path):
                     url, "response", io.BytesIO(body.encode()), http_headers=head, warc_headers_dict=headers
                 )
                 writer.write_record(record)
+                record.raw_stream.close()  # a temporary file
         return path
 
     return write
