@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kernels.device import projection as rule
 
-ROWS, PARAMETERS = 64, 64  # of a tile
+ROWS, PARAMETERS = 64, 32  # of a tile
 PARTS = 256  # programs at most along the parameters
 FLAT = 1024
 GOLDEN, MIX_1, MIX_2 = tl.constexpr(rule.GOLDEN), tl.constexpr(rule.MIX_1), tl.constexpr(rule.MIX_2)

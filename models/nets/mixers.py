@@ -11,13 +11,11 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from kernels.device.scan import selective_scan
 from models.architecture import TransformerConfig
-from models.nets.scan import scan
 from models.nets.transformer import KVCache
 
-CHUNK = 128  # tokens whose states (E x N numbers each) are held at once
 STEP_SIZES = (1e-3, 1e-1)  # of Mamba at the start, spread evenly in the logarithm over the channels
 
 
@@ -51,30 +49,13 @@ class Mamba(nn.Module):
         step_BTE, write_BTN, read_BTN = F.softplus(self.steps(chosen[0])).float(), chosen[1].float(), chosen[2].float()
         if state_BEN is None:
             state_BEN = step_BTE.new_zeros(len(x_BTE), self.inner, self.state)
-        again, pieces = torch.is_grad_enabled() and x_BTE.shape[1] > CHUNK, []  # again: states are not kept but remade
-        parts = [one.split(CHUNK, 1) for one in (x_BTE.float(), step_BTE, write_BTN, read_BTN, age_BT > 0)]
-        for x, step, write, read, goes_on in zip(*parts, strict=True):
-            given = x, step, write, read, goes_on, state_BEN
-            if again:
-                y, state_BEN = checkpoint(self._states, *given, use_reentrant=False, preserve_rng_state=False)  # type: ignore[misc]
-            else:
-                y, state_BEN = self._states(*given)
-            pieces.append(y)
+        decay_EN = self.decay.view(self.inner, self.state)
+        given = x_BTE.float(), step_BTE, write_BTN, read_BTN, decay_EN, age_BT > 0, state_BEN
+        y_BTE, state_BEN = selective_scan(*given)  # float32, as in the source
         if cache is not None:
             cache.states[layer] = past, state_BEN
-        y_BTE = torch.cat(pieces, 1).to(gate_BTE.dtype) + self.through * x_BTE
+        y_BTE = y_BTE.to(gate_BTE.dtype) + self.through * x_BTE
         return self.out(y_BTE * F.silu(gate_BTE))
-
-    def _states(
-        self, x: Tensor, step: Tensor, write: Tensor, read: Tensor, goes_on: Tensor, before: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What a chunk's states say, (B, C, E), and the last state; float32, as in the source."""
-        rate_EN = -self.decay.float().exp().view(self.inner, self.state)
-        a = (step[..., None] * rate_EN).exp() * goes_on[..., None, None]
-        u = (step * x)[..., None] * write[:, :, None, :]
-        u = torch.cat([u[:, :1] + a[:, :1] * before[:, None], u[:, 1:]], 1)
-        h = scan(a, u)
-        return (h * read[:, :, None, :]).sum(-1), h[:, -1]
 
 
 class LSTM(nn.Module):

@@ -12,14 +12,16 @@ from kernels.device.logprobs import has_triton
 REPO = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import sys
+import triton.language as tl
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from kernels.device import decode_triton, fused_triton, logprobs_triton, sampling_triton
+from kernels.device import (decode_triton, fused_triton, kmeans_triton, logprobs_triton, minhash_triton,
+                            projection_triton, sampling_triton, scan_triton)
 
 def check(kernel, kinds, constants):
     names = kernel.arg_names
-    signature = {name: "constexpr" if name in constants else kinds[name] for name in names}
+    signature = {name: "constexpr" if name in constants else kinds.get(name, "i32") for name in names}
     places = {(names.index(name),): value for name, value in constants.items()}
     made = compile(ASTSource(kernel, signature, places), target=GPUTarget("cuda", 90, 32), options={"num_warps": 8})
     print(kernel.__name__, len(made.asm["cubin"]), made.metadata.shared)
@@ -49,6 +51,24 @@ for k, capped, entropy in ((1, False, False), (3, True, True)):
     constants = dict(K=k, BLOCK=logprobs_triton.BLOCK, CAPPED=capped, ENTROPY=entropy)
     check(logprobs_triton._statistics, kinds, constants)
     check(logprobs_triton._gradient, kinds, constants)
+if sys.argv[1] == "*fp32":  # once: these have types of their own
+    at = dict(hashes_ptr=int_, offsets_ptr=int_, a_ptr=int_, b_ptr=int_, out_ptr=int_)
+    check(minhash_triton._signatures, at, dict(HASHES=minhash_triton.HASHES, VALUES=minhash_triton.VALUES))
+    tile = dict(ROWS=kmeans_triton.ROWS, CENTROIDS=kmeans_triton.CENTROIDS, WIDTH=kmeans_triton.WIDTH)
+    for kind, wide, precision in ((float_, tl.float32, "tf32x3"), (double, tl.float64, "ieee")):
+        at = dict(rows_ptr=kind, centroids_ptr=kind, labels_ptr=int_)
+        check(kmeans_triton._assign, at, dict(tile, WIDE=wide, PRECISION=precision))
+    at = dict(rows_ptr="*bf16", order_ptr=int_, starts_ptr=int_, out_ptr=double)
+    check(kmeans_triton._sums, at, dict(MEMBERS=kmeans_triton.MEMBERS, COLUMNS=kmeans_triton.COLUMNS))
+    at = dict(vectors_ptr=float_, partial_ptr=float_, out_ptr=float_, seed="i64", parameters="i64", scale="fp32")
+    tile = dict(ROWS=projection_triton.ROWS, PARAMETERS=projection_triton.PARAMETERS)
+    check(projection_triton._project, at, dict(tile, SPLIT=True))
+    check(projection_triton._add_parts, at, dict(FLAT=projection_triton.FLAT))
+    at = dict.fromkeys(scan_triton._forward.arg_names[:10] + scan_triton._backward.arg_names[:16], float_)
+    at |= dict.fromkeys(["x_ptr", "write_ptr", "y_ptr", "of_x_ptr"], "*bf16") | dict(goes_on_ptr="*u8")
+    tile = dict(KEPT=scan_triton.KEPT, CHANNELS=scan_triton.CHANNELS, STATES=16)
+    check(scan_triton._forward, at, dict(tile, LEARNS=True))
+    check(scan_triton._backward, at, tile)
 """
 
 
@@ -64,5 +84,6 @@ def test_kernels_compile_for_the_gpu(tmp_path, logits):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     sizes = [line.split() for line in done.stdout.splitlines()]
-    assert [name for name, *_ in sizes][9:] == ["_statistics", "_gradient"] * 2 and len(sizes) == 13
+    assert [name for name, *_ in sizes][9:13] == ["_statistics", "_gradient"] * 2
+    assert len(sizes) == 13 + 8 * (logits == "*fp32")
     assert all(int(code) > 1000 for _, code, _ in sizes)

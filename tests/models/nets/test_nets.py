@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kernels.device import scan
 from models.config import InputError, TransformerConfig
-from models.nets import mixers
 from models.nets.mixed import build
 from models.nets.transformer import KVCache, Transformer
 from models.training.checkpoint import load_model, save_final
@@ -187,7 +187,7 @@ def test_states_that_are_made_again_have_the_gradients_of_those_that_are_kept(mo
     model, tokens = build(config_of("mamba"), seed=1), ids(2, 50)
     found = []
     for chunk in (128, 16):
-        monkeypatch.setattr(mixers, "CHUNK", chunk)
+        monkeypatch.setattr(scan, "CHUNK", chunk)
         model.zero_grad()
         nats(model, tokens).backward()
         found.append([weight.grad.clone() for weight in model.parameters() if weight.grad is not None])
