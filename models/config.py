@@ -83,8 +83,6 @@ class PretrainRecipe:
             raise InputError("pretrain.document_masking needs pretrain.packing best_fit: windows do not know documents")
         if self.micro_batch_size < 0:
             raise InputError(f"pretrain.micro_batch_size must be 0 or more, got {self.micro_batch_size}")
-        if self.optimizer == "muon" and self.parallel == "fsdp":
-            raise InputError("pretrain.optimizer muon needs whole matrices, and parallel fsdp shards them; choose ddp")
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,24 @@ Muon (Jordan et al. 2024): Nesterov momentum, then the nearest orthogonal matrix
 itself. That matrix comes from Polar Express (arXiv 2505.16932): five odd polynomials, each the best one for where the
 singular values can lie by then. Matrices of one shape go through it together, in one batched product. q, k and v, and
 gate and up, are matrices of their own though they lie in one weight.
+
+Of weights that FSDP2 shards, moments and changes are sharded likewise. An update is put together from all ranks, one of
+them makes it orthogonal, and each takes its rows of the result: as many weights at a time as there are ranks.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from models.nets.transformer import Transformer
 from models.training.optim import NonFiniteTraining
+from models.training.ranks import World, like, own_part, whole_part
 
 SAFETY = 1.01  # room for rounding: singular values are kept this far below where a polynomial would throw them out
 # a x + b x^3 + c x^5 in turn, for singular values from 1e-3 to 1; tests/models/training/test_muon.py derives them
@@ -63,44 +69,82 @@ class MuonAdamW(torch.optim.Optimizer):
             changes += self._muon(group) if group["kind"] == "muon" else self._adamw(group)
         if not changes:
             return
-        sound = torch.stack([_finite(change, *moments.values()) for _, _, change, moments in changes])
+        sound = torch.stack([_finite(change, *moments.values()) for _, _, change, moments in changes]).int()
+        if isinstance(changes[0][1], DTensor):  # each rank has seen its own rows
+            dist.all_reduce(sound, dist.ReduceOp.MIN)
         if not bool(sound.all()):
             bad = [name for (name, *_), good in zip(changes, sound.tolist(), strict=True) if not good]
             raise NonFiniteTraining(f"the optimizer's change of {named(bad)} is not finite; weights are untouched")
         for _, weight, change, moments in changes:
-            weight.add_(change.to(weight.dtype))
-            self.state[weight].update(moments)
+            own_part(weight).add_(change.to(weight.dtype))
+            kept = {key: like(weight, value) if value.ndim else value for key, value in moments.items()}
+            self.state[weight].update(kept)
 
     def _muon(self, group: dict[str, Any]) -> Iterator[tuple[str, Tensor, Tensor, dict[str, Tensor]]]:
-        momentum, rate, shapes = group["momentum"], group["lr"], defaultdict(list)
-        held = [(*one, one[1].grad) for one in _members(group) if one[1].grad is not None]
-        moved: dict[int, Tensor] = {}
-        for index, (_, weight, parts, gradient) in enumerate(held):
-            before = self.state[weight].get("momentum")
-            moved[index] = gradient * (1 - momentum) if before is None else before.lerp(gradient, 1 - momentum)
-            for place, piece in enumerate(gradient.lerp(moved[index], momentum).split(parts)):
-                shapes[piece.shape].append((index, place, piece))
-        pieces: dict[tuple[int, int], Tensor] = {}
-        for (rows, columns), same in shapes.items():
-            stretch = math.sqrt(max(1.0, rows / columns))
-            whole = orthogonalised(torch.stack([piece for *_, piece in same])) * (-rate * stretch)
-            pieces |= {(index, place): found for (index, place, _), found in zip(same, whole, strict=True)}
-        for index, (name, weight, parts, _) in enumerate(held):
-            change = torch.cat([pieces[index, place] for place in range(len(parts))])
-            yield name, weight, change - rate * group["weight_decay"] * weight, {"momentum": moved[index]}
+        momentum, rate = group["momentum"], group["lr"]
+        held = [one for one in _members(group) if one[1].grad is not None]
+        moved, updates = [], []
+        for _, weight, parts in held:
+            gradient, before = own_part(weight.grad), self.state[weight].get("momentum")  # type: ignore[arg-type]
+            moved.append(gradient * (1 - momentum) if before is None else own_part(before).lerp(gradient, 1 - momentum))
+            updates.append(_Update(weight, parts, gradient.lerp(moved[-1], momentum)))
+        sharded = bool(held) and isinstance(held[0][1], DTensor)
+        changes = _of_shards(updates, -rate) if sharded else _of_wholes(updates, -rate)
+        for (name, weight, _), change, after in zip(held, changes, moved, strict=True):
+            yield name, weight, change - rate * group["weight_decay"] * own_part(weight), {"momentum": after}
 
     def _adamw(self, group: dict[str, Any]) -> Iterator[tuple[str, Tensor, Tensor, dict[str, Tensor]]]:
         (beta1, beta2), rate = group["betas"], group["lr"]
-        for name, weight, _, gradient in [(*one, one[1].grad) for one in _members(group)]:
-            if gradient is None:
+        for name, weight, _ in _members(group):
+            if weight.grad is None:
                 continue
-            state = self.state[weight]
+            gradient, own, state = own_part(weight.grad), own_part(weight), self.state[weight]
             step = state.get("step", torch.zeros(())) + 1
-            first = state.get("exp_avg", torch.zeros_like(weight)).lerp(gradient, 1 - beta1)
-            second = state.get("exp_avg_sq", torch.zeros_like(weight)).lerp(gradient.square(), 1 - beta2)
+            first = own_part(state.get("exp_avg", torch.zeros_like(own))).lerp(gradient, 1 - beta1)
+            second = own_part(state.get("exp_avg_sq", torch.zeros_like(own))).lerp(gradient.square(), 1 - beta2)
             size = (second / (1 - beta2 ** float(step))).sqrt() + group["eps"]
-            change = first / (1 - beta1 ** float(step)) / size * -rate - rate * group["weight_decay"] * weight
+            change = first / (1 - beta1 ** float(step)) / size * -rate - rate * group["weight_decay"] * own
             yield name, weight, change, {"step": step, "exp_avg": first, "exp_avg_sq": second}
+
+
+class _Update(NamedTuple):
+    """What a weight would move by before it is made orthogonal."""
+
+    weight: Tensor
+    parts: list[int]  # rows of each matrix in it
+    rows: Tensor  # of the update, those that lie here
+
+
+def _stretched(shape: Sequence[int], rate: float) -> float:
+    return rate * math.sqrt(max(1.0, shape[0] / shape[1]))
+
+
+def _of_wholes(updates: list[_Update], rate: float) -> list[Tensor]:
+    """Orthogonal matrices times their rates; all matrices of one shape in one product."""
+    shapes = defaultdict(list)
+    for index, (_, parts, update) in enumerate(updates):
+        for place, piece in enumerate(update.split(parts)):
+            shapes[piece.shape].append((index, place, piece))
+    pieces: dict[tuple[int, int], Tensor] = {}
+    for shape, same in shapes.items():
+        found = orthogonalised(torch.stack([piece for *_, piece in same])) * _stretched(shape, rate)
+        pieces |= {(index, place): one for (index, place, _), one in zip(same, found, strict=True)}
+    return [torch.cat([pieces[i, place] for place in range(len(one.parts))]) for i, one in enumerate(updates)]
+
+
+def _of_shards(updates: list[_Update], rate: float) -> list[Tensor]:
+    """The same of sharded weights: this rank's rows. Every rank makes one weight of so many as there are ranks."""
+    world, made = World(dist.get_rank(), dist.get_world_size()), []
+    for first in range(0, len(updates), world.size):
+        turns = updates[first : first + world.size]
+        wholes = [whole_part(like(weight, rows)) for weight, _, rows in turns]
+        for turn, (whole, (_, parts, _)) in enumerate(zip(wholes, turns, strict=True)):
+            if turn == world.rank:
+                whole.copy_(_of_wholes([_Update(whole, parts, whole)], rate)[0])
+        for turn, whole in enumerate(wholes):
+            dist.broadcast(whole, src=turn)
+            made.append(whole[world.rows(len(whole))].clone())
+    return made
 
 
 def muon_adamw(

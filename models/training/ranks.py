@@ -132,3 +132,11 @@ def own_part(tensor: Tensor) -> Tensor:
 def whole_part(tensor: Tensor) -> Tensor:
     """All rows of a sharded tensor, from all ranks, which must all ask; any other tensor as it is."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def like(parameter: Tensor, rows: Tensor) -> Tensor:
+    """A tensor of a parameter's shape, sharded as it is, of which these rows lie here; of no shards, the rows."""
+    if not isinstance(parameter, DTensor):
+        return rows
+    shape, stride = parameter.shape, parameter.stride()
+    return DTensor.from_local(rows, parameter.device_mesh, parameter.placements, shape=shape, stride=stride)

@@ -34,7 +34,7 @@ from models.artifacts import (
 from models.config import InputError, as_dict
 from models.nets.transformer import Transformer
 from models.training.pieces import Pieces
-from models.training.ranks import ALONE, World, own_part, told
+from models.training.ranks import ALONE, World, like, own_part, told
 
 
 class StateUnwritable(RuntimeError):
@@ -318,11 +318,7 @@ def _moment(pieces: Pieces, key: str, parameter: Tensor, world: World) -> Tensor
     """A moment as the optimizer keeps it: sharded like its weight, counts on the CPU."""
     if key.endswith("|step"):
         return pieces.scalar(key)
-    found = pieces.read(key, _rows(parameter, world), len(parameter)).to(parameter.device)
-    if not isinstance(parameter, DTensor):
-        return found
-    shape, stride = parameter.shape, parameter.stride()
-    return DTensor.from_local(found, parameter.device_mesh, parameter.placements, shape=shape, stride=stride)
+    return like(parameter, pieces.read(key, _rows(parameter, world), len(parameter)).to(parameter.device))
 
 
 def _random_file(directory: Path, manifest: dict[str, Any], world: World) -> Path:

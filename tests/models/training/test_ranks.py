@@ -67,6 +67,45 @@ def test_ranks_that_take_their_rows_in_pieces_learn_the_same(base_model_dir, pre
         assert found == pytest.approx(expected, rel=5e-6)
 
 
+MUON = {"optimizer": "muon", "parallel": "fsdp"}
+
+
+@pytest.fixture(scope="module")
+def sharded_muon(tmp_path_factory, pretrain_config) -> Path:
+    """The work directory of an uninterrupted run of Muon on two ranks that share every weight."""
+    out = tmp_path_factory.mktemp("muon")
+    assert together(2, pretrained, config_with(pretrain_config, **MUON), out) == [0, 0]
+    return out
+
+
+def test_muon_on_shards_learns_what_it_learns_on_whole_matrices(sharded_muon, pretrain_config, tmp_path):
+    pretrained(config_with(pretrain_config, optimizer="muon"), tmp_path)
+    ours, alone = curve(sharded_muon, "loss", "bpb_heldout"), curve(tmp_path, "loss", "bpb_heldout")
+    for (step, found), (at, expected) in zip(ours, alone, strict=True):
+        assert step == at and found == pytest.approx(expected, rel=1e-5)
+    ours, theirs = (load_file(place / "final" / "model.safetensors") for place in (sharded_muon, tmp_path))
+    assert all(torch.allclose(ours[name], theirs[name], rtol=0, atol=1e-4) for name in theirs)
+
+
+def test_muon_on_shards_goes_on_to_the_bit(sharded_muon, pretrain_config, tmp_path):
+    out = resumed(sharded_muon, 8, tmp_path)
+    assert together(2, pretrained, config_with(pretrain_config, **MUON), out) == [0, 0]
+    assert digest(out / "final") == digest(sharded_muon / "final")
+    assert curve(out, *REPEATED) == curve(sharded_muon, *REPEATED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 4])
+def test_a_state_of_muon_on_two_shards_is_gone_on_from_at_one_and_at_four(
+    sharded_muon, pretrain_config, tmp_path, ranks
+):
+    out = resumed(sharded_muon, 8, tmp_path)
+    assert together(ranks, pretrained, config_with(pretrain_config, **MUON), out) == [0] * ranks
+    last, expected = curve(out, "loss", "bpb_heldout")[-2:], curve(sharded_muon, "loss", "bpb_heldout")[-2:]
+    for (step, found), (at, wanted) in zip(last, expected, strict=True):
+        assert step == at and found == pytest.approx(wanted, rel=1e-5)
+
+
 def resumed(source: Path, step: int, out: Path) -> Path:
     """A work directory that holds one state of another run, and its curves."""
     shutil.copytree(source / "checkpoints" / f"step-{step}", out / "checkpoints" / f"step-{step}")
@@ -172,5 +211,3 @@ def test_ranks_that_cannot_share_a_batch_or_are_half_described_are_refused(pretr
         World.from_environment({"RANK": "0"})
     with pytest.raises(InputError, match="not among"):
         World.from_environment({"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"})
-    with pytest.raises(InputError, match="muon needs whole matrices"):
-        pretrained(config_with(pretrain_config, optimizer="muon", parallel="fsdp"), tmp_path)
