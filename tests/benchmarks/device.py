@@ -27,7 +27,7 @@ SIDES = ("ours", "plain", "compiled")
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table; ours and plain take what make gives and return tensors with gradient."""
+    """One row of the table; ours and plain take what make gives; tensors with gradient are differentiated."""
 
     name: str
     make: Callable[[str, int], tuple[Any, ...]]  # of the device, and the part of the rows: 1 is all of them
@@ -35,6 +35,8 @@ class Case:
     plain: Callable[..., Any]
     flops: float  # of forward and backward, without recomputation
     moved_bytes: float  # that must be read or written once
+    multiply_adds: float = 0.0  # of 64-bit integers
+    exponentials: float = 0.0  # of float32
 
 
 def cross_entropy_case(tokens: int, vocabulary: int, width: int, dtype_name: str) -> Case:
@@ -147,13 +149,16 @@ def drawing_cases(rows: int, context: int, heads: int, kv_heads: int, width: int
 
 def cases(device: str) -> list[Case]:
     """The shapes of the device: an H200's are a training step's, the CPU's fit two slow cores."""
+    from tests.benchmarks import device_data
+
     if device == "cuda":
         shapes = [(32768, 32768, width) for width in (256, 768, 1024, 2048)]
         heads = [cross_entropy_case(*shape, "bfloat16") for shape in shapes]
         drawing = drawing_cases(256, 1024, 12, 12, 64, 32768, "bfloat16")
-        return heads + fused_cases(32768, 1024, 2816, 24, 64, "bfloat16") + drawing
+        return heads + fused_cases(32768, 1024, 2816, 24, 64, "bfloat16") + drawing + device_data.cases(device)
     heads = [cross_entropy_case(2048, 8192, 256, "float32"), cross_entropy_case(8192, 32768, 256, "float32")]
-    return heads + fused_cases(8192, 256, 768, 6, 64, "float32") + drawing_cases(32, 512, 6, 2, 64, 8192, "float32")
+    drawing = drawing_cases(32, 512, 6, 2, 64, 8192, "float32")
+    return heads + fused_cases(8192, 256, 768, 6, 64, "float32") + drawing + device_data.cases(device)
 
 
 def step(side: str, case: Case, leaves: tuple[Any, ...]) -> Callable[[], Any]:
@@ -249,29 +254,37 @@ def peaks(device: str) -> tuple[float, float]:
         source = torch.empty(1 << 26, dtype=torch.uint8)
     target = torch.empty_like(source)
 
-    def fastest(work: Callable[[], object]) -> float:
-        best = float("inf")
-        for _ in range(6):
-            if device == "cuda":
-                torch.cuda.synchronize()
-                began = time.perf_counter()
-                work()
-                torch.cuda.synchronize()
-                best = min(best, time.perf_counter() - began)
-            else:
-                began = cpu_s()
-                work()
-                best = min(best, cpu_s() - began)
-        return best
+    product = 2.0 * len(a) ** 3 / fastest(lambda: a @ b, device)
+    return product, 2.0 * len(source) / fastest(lambda: target.copy_(source), device)
 
-    return 2.0 * len(a) ** 3 / fastest(lambda: a @ b), 2.0 * len(source) / fastest(lambda: target.copy_(source))
+
+def fastest(work: Callable[[], object], device: str) -> float:
+    """Seconds of the best of 6: of the clock on CUDA, of the CPU elsewhere."""
+    import torch
+
+    best = float("inf")
+    for _ in range(6):
+        if device == "cuda":
+            torch.cuda.synchronize()
+            began = time.perf_counter()
+            work()
+            torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - began)
+        else:
+            began = cpu_s()
+            work()
+            best = min(best, cpu_s() - began)
+    return best
 
 
 def rows() -> list[dict]:
     import torch
 
+    from tests.benchmarks import device_data
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     flops, bytes_ = peaks(device)
+    multiply_adds, exponentials = device_data.rates(device)
     found = []
     for index, case in enumerate(cases(device)):
         figures = {
@@ -280,12 +293,17 @@ def rows() -> list[dict]:
             else in_fresh_process("tests.benchmarks.device", "--one", str(index), side)
             for side in SIDES
         }
-        floor = max(case.flops / flops, case.moved_bytes / bytes_)
+        floor = max(
+            case.flops / flops,
+            case.moved_bytes / bytes_,
+            case.multiply_adds / multiply_adds,
+            case.exponentials / exponentials,
+        )
         ours, compiled = figures["ours"], figures["compiled"]
         ours_error, plain_error = errors(index, device)
         found += [
             row("device", f"{case.name}: time", "ms", 1e3 * ours["seconds"], 1e3 * compiled["seconds"],
-                "torch.compile", 1e3 * floor, "matrix product measured here"),
+                "torch.compile", 1e3 * floor, "rates measured here"),
             row("device", f"{case.name}: memory", "MiB", ours["held_bytes"] / 2**20,
                 compiled["held_bytes"] / 2**20, "torch.compile"),
             row("device", f"{case.name}: error", "of max", ours_error, plain_error, "torch in the same dtype"),
