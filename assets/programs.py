@@ -27,7 +27,6 @@ POLL_S = 0.5  # how often curves are looked at while a program runs
 GRACE_S = 20  # how long an interrupted program may take to end
 HEADLINES = ("loss", "bpb_heldout", "accuracy_greedy", "reward_mean")  # curves shown while a program runs
 SHARED = {"pretrain"}  # commands that several ranks can do together
-RESTARTS = 2  # of all ranks, from the last whole state, after one of them died
 REPO = Path(__file__).resolve().parents[1]
 
 
@@ -42,11 +41,11 @@ def run_program(made: Making, command: str, config: dict[str, Any], on_curve: Ca
     """
     workdir = made.workdir
     (workdir / "command.json").write_text(json.dumps(config, indent=1, sort_keys=True))
-    argv = [sys.executable, *_ranks(command), "-m", "models", command]
+    argv = [sys.executable, *_ranks(command, made.key), "-m", "models", command]
     argv += ["--config", str(workdir / "command.json"), "--out", str(workdir)]
     with ExitStack() as opened:
         lock = opened.enter_context(_exclusive(made, workdir))
-        session = opened.enter_context(_pipes(made.context))
+        session = opened.enter_context(_pipes(made.context, workdir))
         errors = opened.enter_context((workdir / "stderr.log").open("wb"))
         environment = {**os.environ, **session.get_bootstrap_env_vars()}
         program = subprocess.Popen(
@@ -65,14 +64,18 @@ def run_program(made: Making, command: str, config: dict[str, Any], on_curve: Ca
     return workdir / "final"
 
 
-def _ranks(command: str) -> list[str]:
-    """What starts a command on STEMMA_RANKS processes of this machine (torchrun); nothing where one does it."""
-    said = os.environ.get("STEMMA_RANKS") or "1"
-    if not said.isdecimal() or int(said) < 1:
-        raise ProgramFailed(f"STEMMA_RANKS must be a number of processes, 1 or more, got {said!r}")
-    if command not in SHARED or int(said) == 1:
+def _ranks(command: str, name: str) -> list[str]:
+    """What starts a command on STEMMA_RANKS processes of each of STEMMA_NODES machines, wherever STEMMA_ENGINE says
+    (orchestration/engines/ranks.py); nothing where one does it here. name: the same for every attempt."""
+    for variable in ("STEMMA_RANKS", "STEMMA_NODES"):
+        said = os.environ.get(variable) or "1"
+        if not said.isdecimal() or int(said) < 1:
+            raise ProgramFailed(f"{variable} must be a number, 1 or more, got {said!r}")
+    here = (os.environ.get("STEMMA_ENGINE") or "local") == "local"
+    asked = [os.environ.get(name) or "" for name in ("STEMMA_RANKS", "STEMMA_NODES")]
+    if command not in SHARED or not any(asked) or (here and set(asked) <= {"", "1"}):
         return []
-    return ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", said, "--max-restarts", str(RESTARTS)]
+    return ["-m", "orchestration.engines.ranks", "--name", f"stemma-{name}", "--"]
 
 
 def build(
@@ -148,9 +151,12 @@ def _record(made: Making, parent: str | None, sources: dict[str, Path]) -> Recor
 
 
 @contextmanager
-def _pipes(context: dg.AssetExecutionContext) -> Iterator[dg.PipesSession]:
-    """The channel for log lines between the program and the run; over temporary files, so on this machine."""
-    injector, reader = dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
+def _pipes(context: dg.AssetExecutionContext, workdir: Path) -> Iterator[dg.PipesSession]:
+    """The channel for log lines between the program and the run: files of the work directory, which all that work on
+    it see, on whatever machine."""
+    said, told = workdir / "pipes-context.json", workdir / "pipes-messages.jsonl"
+    told.unlink(missing_ok=True)  # of an attempt that was killed
+    injector, reader = dg.PipesFileContextInjector(str(said)), dg.PipesFileMessageReader(str(told))
     with ExitStack() as opened:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", dg.PreviewWarning)  # raised by Dagster's own use of its preview

@@ -26,16 +26,28 @@ RECIPE = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    for name in ("STEMMA_RANKS", "STEMMA_NODES", "STEMMA_ENGINE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def test_only_what_ranks_can_share_is_started_on_several(monkeypatch):
-    monkeypatch.delenv("STEMMA_RANKS", raising=False)
-    assert _ranks("pretrain") == []
+    assert _ranks("pretrain", "a") == []
+    monkeypatch.setenv("STEMMA_ENGINE", "slurm")
+    assert _ranks("pretrain", "a") == [], "the engine of shards alone moves no training"
+    monkeypatch.setenv("STEMMA_RANKS", "1")
+    assert _ranks("pretrain", "a")[3] == "stemma-a", "one process on the cluster"
+    monkeypatch.setenv("STEMMA_ENGINE", "local")
+    assert _ranks("pretrain", "a") == []
     monkeypatch.setenv("STEMMA_RANKS", "2")
-    assert _ranks("sft") == []
-    assert _ranks("pretrain")[1] == "torch.distributed.run"
-    for said in ("0", "two", "-1"):
-        monkeypatch.setenv("STEMMA_RANKS", said)
-        with pytest.raises(ProgramFailed, match="STEMMA_RANKS"):
-            _ranks("pretrain")
+    assert _ranks("sft", "a") == []
+    assert _ranks("pretrain", "a")[:2] == ["-m", "orchestration.engines.ranks"]
+    for variable in ("STEMMA_NODES", "STEMMA_RANKS"):
+        for said in ("0", "two", "-1"):
+            monkeypatch.setenv(variable, said)
+            with pytest.raises(ProgramFailed, match=variable):
+                _ranks("pretrain", "a")
 
 
 def shards(folder: Path) -> dict[str, str]:
@@ -62,7 +74,7 @@ def test_ranks_go_on_by_themselves_when_one_is_killed(tmp_path, monkeypatch):
     monkeypatch.setenv("STEMMA_RANKS", "2")
     command = [
         sys.executable,
-        *_ranks("pretrain"),
+        *_ranks("pretrain", "here"),
         "-m",
         "models",
         "pretrain",
