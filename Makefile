@@ -20,7 +20,7 @@ demo: $(VENV)/.core  ## run the whole graph on the bundled crawl and print what 
 	$(BIN)/stemma demo
 
 test: $(VENV)/.dev  ## run the tests, on up to four processors
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/.dev  ## run the tests that take minutes: several seeds, kills, parity at size
 	$(BIN)/python -m pytest -m slow

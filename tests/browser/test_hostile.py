@@ -1,7 +1,7 @@
 """Crawled text, URLs, titles, queries and model output attack every page, and nothing of them is executed or injected.
 
-Shown twice: as the pages are served, and with the browser told to ignore our Content-Security-Policy, so that escaping
-alone must hold.
+Hostile pages and what models say are shown twice: as the pages are served, and with the browser told to ignore our
+Content-Security-Policy, so that escaping alone must hold. All else is shown the second way, the harder one.
 """
 
 from collections.abc import Iterator
@@ -42,10 +42,13 @@ def attacked(tmp_path_factory, serve, bundled_crawl, block_list_cache, hostile_s
     return serve(home, crawl), ids
 
 
-@pytest.fixture(params=["with the policy", "escaping alone"])
+POLICY, ALONE = "with the policy", "escaping alone"
+
+
+@pytest.fixture(params=[POLICY, ALONE])
 def attacked_tab(chromium, request) -> Iterator[tuple[Any, list[str]]]:
     """A browser's page and what went wrong on it."""
-    context = chromium.new_context(bypass_csp=request.param == "escaping alone")
+    context = chromium.new_context(bypass_csp=request.param == ALONE)
     page, wrong = context.new_page(), []
     page.set_default_timeout(120_000)  # the first text of a fresh checkout waits until the engine is compiled
     page.on("dialog", lambda dialog: (wrong.append(f"dialog on {page.url}: {dialog.message}"), dialog.dismiss()))
@@ -74,6 +77,7 @@ def test_every_hostile_page_is_shown_and_nothing_of_it_runs(attacked, attacked_t
     assert wrong == []
 
 
+@pytest.mark.parametrize("attacked_tab", [ALONE], indirect=True)
 def test_every_page_that_links_lead_to_is_clean(attacked, attacked_tab):
     """All addresses within reach of the first page, one for each shape of address and set of parameters."""
     (address, _), (page, wrong) = attacked, attacked_tab
@@ -89,6 +93,7 @@ def test_every_page_that_links_lead_to_is_clean(attacked, attacked_tab):
     assert len(seen) > 15
 
 
+@pytest.mark.parametrize("attacked_tab", [ALONE], indirect=True)
 def test_what_an_address_says_is_escaped_on_every_page(attacked, attacked_tab, hostile_strings):
     (address, _), (page, wrong) = attacked, attacked_tab
     strings = hostile_strings[-len(hostile_strings) % 7 :: 9] + hostile_strings[-29:]
