@@ -20,10 +20,10 @@ demo: $(VENV)/.core  ## run the whole graph on the bundled crawl and print what 
 	$(BIN)/stemma demo
 
 test: $(VENV)/.dev  ## run the tests, on up to four processors
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 slow: $(VENV)/.dev  ## run the tests that take minutes: several seeds, kills, parity at size
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -o faulthandler_timeout=7200
 
 ui: $(VENV)/.core  ## open Dagster and MLflow on this machine
 	$(BIN)/stemma ui

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import settings
 
 from tests.small_demo import CRAWL, Demo, copy_home
 
+# a shell starts what it runs in the background with SIGINT ignored, and so would be every program that a test starts
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 # OpenMP threads that wait by spinning starve each other when tests share the cores
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 # a busy machine must not turn a property into a failure

@@ -203,10 +203,14 @@ SlurmEngine(SlurmSettings(), look_s=0.2, python=sys.argv[3]).run("documents", as
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_driver_that_ends_leaves_no_job_behind(how, cluster, bundled_crawl, tmp_path):
     words = [sys.executable, "-c", DRIVER, str(bundled_crawl), str(tmp_path), stand_in(tmp_path / "python")]
-    with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, stderr=subprocess.PIPE) as driver:
+    driver = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, stderr=subprocess.DEVNULL)
+    try:
         cluster.wait(lambda: cluster.tasks() or driver.poll() is not None, "the tasks to run")
         driver.send_signal(how)
         assert driver.wait(300) != 0
+    finally:
+        driver.kill()
+        driver.wait()
     cluster.wait(lambda: not cluster.says("squeue", "-h").strip(), "the queue to be empty")
     cluster.wait(lambda: not list((tmp_path / "work" / "slurm").iterdir()), "the run's folder to go")
 
