@@ -116,7 +116,12 @@ def _made(folder: Path, kind: str, *, folders: bool, mode: int) -> tuple[Path, i
         name = folder / f"{mine}{uuid.uuid4().hex}{SUFFIX}"
         if folders:
             name.mkdir(mode)
-        handle = os.open(name, os.O_RDONLY if folders else os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            handle = os.open(name, os.O_RDONLY if folders else os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        except FileNotFoundError:
+            if folders:  # somebody swept it before it was opened
+                continue
+            raise
         with suppress(OSError):  # a file system without locks: nothing of ours is swept there either
             fcntl.flock(handle, fcntl.LOCK_EX)
         if name.exists():  # else somebody swept it before it was locked

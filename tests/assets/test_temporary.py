@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from assets.crawl_index.plan import write_table
-from assets.temporary import Owned, write_new, write_whole
+from assets.temporary import Owned, owned_folder, write_new, write_whole
 
 ROWS = pl.DataFrame({"url": ["https://a.example/"]}).to_arrow()
 
@@ -73,3 +73,18 @@ def test_a_file_is_replaced_at_once(tmp_path):
     for content in (b"first", b"second"):
         write_whole(tmp_path / ".policy", content)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {".policy": b"second"}
+
+
+def test_a_folder_that_another_swept_before_it_was_locked_is_made_anew(tmp_path, monkeypatch):
+    opened, swept = os.open, []
+
+    def late(path, *given, **named):
+        if not swept:
+            swept.append(path)
+            os.rmdir(path)
+        return opened(path, *given, **named)
+
+    monkeypatch.setattr(os, "open", late)
+    with owned_folder(tmp_path, "staged") as made:
+        assert made.is_dir() and made != swept[0]
+    assert list(tmp_path.iterdir()) == []
